@@ -1,0 +1,178 @@
+// Package config reads sql2metrics' YAML: it is the only door by which a
+// configuration gets into the program. What [Load] returns has every default
+// filled in, every reference resolved and every value checked, so nobody
+// behind it validates again. It imports nothing of ours.
+//
+// The words are Prometheus's own; remote_write is spelled as in prometheus.yml
+// and collectors as in burningalchemist/sql_exporter, so that existing files
+// can be pasted.
+package config
+
+import (
+	"net/url"
+	"time"
+
+	promconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+)
+
+// Config is a whole, valid configuration. It is immutable: whoever holds one
+// may read it from any goroutine, nobody writes to it.
+type Config struct {
+	Global      Global
+	Self        Self
+	Storage     Storage
+	RemoteWrite []RemoteWrite
+	Sources     []Source
+}
+
+// Global holds what applies to every source and every endpoint.
+type Global struct {
+	ScrapeInterval time.Duration // default interval of every query; 30s
+	ScrapeTimeout  time.Duration // default timeout of every query; 10s
+	ExternalLabels labels.Labels // added at send time, where the series has no such label
+}
+
+// Self says whether and how the agent collects its own registry into the log,
+// as one more worker.
+type Self struct {
+	Enabled  bool          // default true
+	Interval time.Duration // 30s
+	Job      string        // sql2metrics
+	Instance string        // default: host name and web port, filled in by the agent when empty
+}
+
+// Fsync says when appended frames are made safe against power loss.
+type Fsync string
+
+// The values of storage.fsync.
+const (
+	FsyncInterval Fsync = "interval" // a group sync each storage.fsync_interval
+	FsyncAlways   Fsync = "always"   // an append returns after its sync; rounds that wait share one
+	FsyncNever    Fsync = "never"    // the kernel decides
+)
+
+// Storage is where the log lives and how large it may grow.
+type Storage struct {
+	Path          string        // data; --storage.path overrides it
+	MaxBytes      int64         // 1GiB; everything under Path
+	Fsync         Fsync         // interval
+	FsyncInterval time.Duration // 1s
+}
+
+// Protocol is a remote write protobuf message, spelled as Prometheus's
+// protobuf_message.
+type Protocol string
+
+// The values of remote_write.protobuf_message.
+const (
+	// ProtocolAuto is the default: 2.0, and 1.0 where the receiver does not take 2.0.
+	ProtocolAuto Protocol = ""
+	ProtocolV1   Protocol = "prometheus.WriteRequest"
+	ProtocolV2   Protocol = "io.prometheus.write.v2.Request"
+)
+
+// RemoteWrite is one endpoint, spelled as in prometheus.yml.
+type RemoteWrite struct {
+	URL           *url.URL
+	Name          string // identity of its cursor; default: a hash of the URL
+	RemoteTimeout time.Duration
+	Protocol      Protocol
+	Headers       map[string]Secret
+	WriteRelabel  []*relabel.Config
+	HTTP          promconfig.HTTPClientConfig // auth, TLS, proxy; FollowRedirects is always false
+	Queue         Queue
+}
+
+// Queue is remote_write.queue_config with the meaning it has here.
+type Queue struct {
+	MaxShards         int           // requests in flight; 4
+	MaxSamplesPerSend int           // 2000
+	BatchSendDeadline time.Duration // 5s
+	MinBackoff        time.Duration // 1s
+	MaxBackoff        time.Duration // 1m
+}
+
+// SourceType is a kind of database.
+type SourceType string
+
+// The kinds of source there are.
+const (
+	TypePostgres SourceType = "postgres"
+	TypeSQLite   SourceType = "sqlite"
+)
+
+// Source is one database with the queries to run on it.
+type Source struct {
+	Name string // unique
+	Type SourceType
+
+	// DSN is data_source_name: a connection string in the driver's own words.
+	// Either it or the structured fields are set. A Password or PasswordFile
+	// beside it replaces the one it holds.
+	DSN          Secret
+	Host         string // postgres: host name, address or socket folder; 127.0.0.1
+	Port         int    // postgres: 5432
+	User         string
+	Password     Secret
+	PasswordFile string // read by the source at each new connection; trailing newline cut
+	Database     string // postgres: database; default as User
+	Path         string // sqlite: the file
+	TLS          TLS    // postgres
+
+	Job            string        // label job on the remote path; default: Type
+	Instance       string        // label instance; default host:port, the path for sqlite
+	Labels         labels.Labels // on every series of the source, also up
+	MaxConnections int           // 2
+	Interval       time.Duration // the clock of up: global.scrape_interval
+	Timeout        time.Duration // of connecting and of the ping behind up: global.scrape_timeout
+
+	// Queries are what Source.collectors selected, resolved: each with its
+	// own copy of the metrics made from it.
+	Queries []Query
+}
+
+// TLS is a source's transport security, spelled sslmode in data_source_name.
+type TLS struct {
+	// Mode is libpq's sslmode: disable, allow, prefer, require, verify-ca,
+	// verify-full. Default prefer; verify-full as soon as CAFile is set.
+	Mode       string
+	CAFile     string
+	CertFile   string
+	KeyFile    string
+	ServerName string
+}
+
+// Query is one statement, its clock and the metrics made from its rows.
+type Query struct {
+	Name      string // query_name; unique in its collector. A metric's inline query has the metric's name.
+	Collector string // collector_name
+	SQL       string // literal: nothing in it is expanded
+	Interval  time.Duration
+	Timeout   time.Duration // at most Interval
+	Metrics   []Metric
+}
+
+// MetricType is a Prometheus metric type.
+type MetricType string
+
+// The metric types that can be mapped.
+const (
+	Gauge   MetricType = "gauge"
+	Counter MetricType = "counter"
+)
+
+// Metric says how rows of a query become samples of one metric name.
+type Metric struct {
+	Name         string
+	Type         MetricType
+	Help         string
+	KeyLabels    []string          // columns that become labels of the same name
+	StaticLabels map[string]string // labels with a constant value
+	// Values are the columns that hold numbers. With one, each row is one
+	// sample. With several, each row is one sample per column, told apart by
+	// the label ValueLabel, whose value is the column's name.
+	Values     []string
+	ValueLabel string
+}

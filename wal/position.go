@@ -1,0 +1,30 @@
+package wal
+
+// Totals counts samples, histograms and exemplars. In a frame's header they
+// are running totals since the log began, so that the difference of two
+// headers is the exact number of what lies between them.
+type Totals struct {
+	Samples, Histograms, Exemplars uint64
+}
+
+// Add returns t + o.
+func (t Totals) Add(o Totals) Totals {
+	return Totals{t.Samples + o.Samples, t.Histograms + o.Histograms, t.Exemplars + o.Exemplars}
+}
+
+// Sub returns t - o. Callers see to it that o is the older.
+func (t Totals) Sub(o Totals) Totals {
+	return Totals{t.Samples - o.Samples, t.Histograms - o.Histograms, t.Exemplars - o.Exemplars}
+}
+
+// IsZero tells whether nothing is counted.
+func (t Totals) IsZero() bool { return t == Totals{} }
+
+// Position is a place between two frames: all frames up to and including Seq
+// have been passed. The zero Position is the beginning of the log.
+type Position struct {
+	Seq     uint64 // sequence number of the last frame passed
+	Segment uint64 // name of its segment: the first sequence number in it
+	Offset  int64  // of the first byte after that frame
+	Totals  Totals // running totals after that frame
+}
