@@ -1,0 +1,91 @@
+package receiver
+
+import (
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Behaviour is how a receiver answers one request. store is Prometheus's own
+// handler.
+type Behaviour func(w http.ResponseWriter, r *http.Request, store http.Handler)
+
+// Behave makes every request from here on be answered as b says. Requests that
+// are being answered finish as they began.
+func (r *Receiver) Behave(b Behaviour) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.behaviour = b
+}
+
+// ServeHTTP answers a request as the present behaviour says.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	answer := r.behaviour
+	r.attempts++
+	r.mu.Unlock()
+	answer(w, req, r.store)
+}
+
+// Attempts counts the requests that arrived, however they were answered.
+func (r *Receiver) Attempts() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attempts
+}
+
+// Up stores and answers.
+func Up(w http.ResponseWriter, r *http.Request, store http.Handler) { store.ServeHTTP(w, r) }
+
+// Status answers with a status and stores nothing. A retryAfter above zero
+// goes with it as Retry-After, in whole seconds.
+func Status(code int, retryAfter time.Duration) Behaviour {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		if retryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+		}
+		http.Error(w, "the test wants "+http.StatusText(code), code)
+	}
+}
+
+// Reset stores nothing and resets the connection.
+func Reset(w http.ResponseWriter, _ *http.Request, _ http.Handler) { reset(w) }
+
+// StoreThenReset stores the request and resets the connection before the
+// answer: the sender cannot know what became of it.
+func StoreThenReset(w http.ResponseWriter, r *http.Request, store http.Handler) {
+	store.ServeHTTP(&unsent{header: http.Header{}}, r)
+	reset(w)
+}
+
+// Slow lets each request wait before it is stored, or until its sender gives up.
+func Slow(d time.Duration) Behaviour {
+	return func(w http.ResponseWriter, r *http.Request, store http.Handler) {
+		wait := time.NewTimer(d)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			store.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // so that the close is a reset
+	}
+	_ = conn.Close()
+}
+
+// unsent takes an answer that nobody gets.
+type unsent struct{ header http.Header }
+
+func (u *unsent) Header() http.Header       { return u.header }
+func (*unsent) Write(b []byte) (int, error) { return len(b), nil }
+func (*unsent) WriteHeader(int)             {}
