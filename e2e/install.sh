@@ -34,7 +34,6 @@ no_cluster=/etc/postgresql-common/createcluster.d/sql2metrics-tests.conf
 restore() {
 	rm -f "$policy" "$no_cluster"
 	[ ! -e "$policy.sql2metrics" ] || mv "$policy.sql2metrics" "$policy"
-	rmdir --ignore-fail-on-non-empty "${no_cluster%/*}" 2>/dev/null || true
 }
 trap restore EXIT
 trap 'exit 1' HUP INT TERM
