@@ -1,0 +1,401 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
+)
+
+// node is a value in a file together with its place, so that whatever finds
+// fault with it, now or when all files are read, reports where.
+type node struct {
+	in   *file
+	yaml *yaml.Node // aliases followed
+	line int        // of the alias, if it came by one
+	path string     // from the root of the file
+}
+
+func newNode(f *file, y *yaml.Node, path string) node {
+	n := node{in: f, yaml: y, line: y.Line, path: path}
+	for n.yaml.Kind == yaml.AliasNode {
+		n.yaml = n.yaml.Alias
+	}
+	return n
+}
+
+// fail reports a problem with n and what to do about it.
+func (n node) fail(problem, remedy string) {
+	n.in.load.report(Error{File: n.in.name, Line: n.line, Field: n.path, Problem: problem, Remedy: remedy})
+}
+
+// place names n in an error about another node, which stands at from.
+func (n node) place(from node) string {
+	if n.in.name == from.in.name {
+		return "line " + strconv.Itoa(n.line)
+	}
+	return n.in.name + ":" + strconv.Itoa(n.line)
+}
+
+// child returns the place of a field of n, whose value is y.
+func (n node) child(y *yaml.Node, key string) node {
+	path := key
+	if n.path != "" {
+		path = n.path + "." + key
+	}
+	return newNode(n.in, y, path)
+}
+
+func (n node) isNull() bool { return n.yaml.ShortTag() == "!!null" }
+
+func (n node) isEmptyList() bool {
+	return n.isNull() || n.yaml.Kind == yaml.SequenceNode && len(n.yaml.Content) == 0
+}
+
+// what names the kind of value n is.
+func (n node) what() string {
+	switch n.yaml.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.yaml.ShortTag() {
+	case "!!null":
+		return "nothing"
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "true or false"
+	default:
+		return "text"
+	}
+}
+
+func (n node) wrongType(want, example string) {
+	n.fail("holds "+n.what()+" where "+want+" belongs", "write "+example)
+}
+
+// entry is one key of a mapping with the place of its value, or one text of a
+// list with its own.
+type entry struct {
+	key   string
+	value node
+}
+
+// entries returns the keys of a mapping in the file's order, those of merged
+// mappings ("<<") last. It reports what is no mapping, keys that are not text
+// and keys that occur twice. A null is an empty mapping: all its lines may be
+// commented out.
+func (n node) entries() []entry {
+	if n.isNull() {
+		return nil
+	}
+	if n.yaml.Kind != yaml.MappingNode {
+		n.wrongType("a mapping", "fields as \"name: value\"")
+		return nil
+	}
+	var (
+		all    []entry
+		merged []node
+		first  = map[string]int{}
+	)
+	for i := 0; i+1 < len(n.yaml.Content); i += 2 {
+		key, value := newNode(n.in, n.yaml.Content[i], n.path), n.yaml.Content[i+1]
+		switch {
+		case key.yaml.ShortTag() == "!!merge":
+			merged = append(merged, n.child(value, "<<"))
+			continue
+		case key.yaml.Kind != yaml.ScalarNode:
+			key.fail("a name of a field is "+key.what(), "write text before the colon")
+			continue
+		}
+		name := key.yaml.Value
+		at := n.child(value, name)
+		if line, twice := first[name]; twice {
+			at.line = key.line
+			at.fail(fmt.Sprintf("occurs twice, first on line %d", line), "keep one of the two")
+			continue
+		}
+		first[name] = key.line
+		all = append(all, entry{name, at})
+	}
+	for _, m := range merged {
+		for _, e := range m.mergeEntries() {
+			if _, has := first[e.key]; !has {
+				first[e.key] = e.value.line
+				e.value.path = n.child(e.value.yaml, e.key).path
+				all = append(all, e)
+			}
+		}
+	}
+	return all
+}
+
+// mergeEntries returns what a merge key brings: one mapping or a list of them.
+func (n node) mergeEntries() []entry {
+	if n.yaml.Kind != yaml.SequenceNode {
+		return n.entries()
+	}
+	var all []entry
+	for _, item := range n.list() {
+		all = append(all, item.entries()...)
+	}
+	return all
+}
+
+// list returns the items of a list. A null is an empty list.
+func (n node) list() []node {
+	if n.isNull() {
+		return nil
+	}
+	if n.yaml.Kind != yaml.SequenceNode {
+		n.wrongType("a list", "[a, b], or one \"- item\" per line")
+		return nil
+	}
+	items := make([]node, len(n.yaml.Content))
+	for i, y := range n.yaml.Content {
+		items[i] = newNode(n.in, y, n.path+"["+strconv.Itoa(i)+"]")
+	}
+	return items
+}
+
+// table says how the fields of a mapping are decoded into a T.
+type table[T any] struct {
+	fields map[string]func(n node, into *T)
+	// refused are fields that other programs, or later versions, have.
+	refused map[string]refusal
+}
+
+// refusal says why a field is not taken and what to do about it.
+type refusal struct{ problem, remedy string }
+
+// object is a decoded mapping; it keeps where each field stands for checks
+// that need more than one field.
+type object struct {
+	node
+	fields map[string]node
+}
+
+// has tells whether the field was written.
+func (o object) has(field string) bool { _, has := o.fields[field]; return has }
+
+// at returns the place of a field: where it stands or, if it was not written,
+// where the mapping starts.
+func (o object) at(field string) node {
+	if n, has := o.fields[field]; has {
+		return n
+	}
+	n := o.child(o.yaml, field)
+	n.line = o.line
+	return n
+}
+
+// exclusive reports every field after the first of those that may not stand
+// beside each other.
+func (o object) exclusive(fields ...string) {
+	first := ""
+	for _, f := range fields {
+		switch {
+		case !o.has(f):
+		case first == "":
+			first = f
+		default:
+			o.at(f).fail(fmt.Sprintf("stands beside %s on line %d", first, o.at(first).line), "keep one of the two")
+		}
+	}
+}
+
+// require reports a field that was not written and tells whether it was.
+func (o object) require(field, remedy string) bool {
+	if !o.has(field) {
+		o.at(field).fail("is missing", remedy)
+	}
+	return o.has(field)
+}
+
+// decode reads the mapping n by the table t. Fields that are wrong have been
+// reported and leave *into as it was.
+func decode[T any](n node, t table[T], into *T) object {
+	o := object{node: n, fields: map[string]node{}}
+	for _, e := range n.entries() {
+		if set, known := t.fields[e.key]; known {
+			o.fields[e.key] = e.value
+			set(e.value, into)
+		} else if r, refused := t.refused[e.key]; refused {
+			e.value.fail(r.problem, r.remedy)
+		} else {
+			e.value.fail("unknown field", suggest(e.key, slices.Sorted(maps.Keys(t.fields))))
+		}
+	}
+	return o
+}
+
+// text returns a scalar as it is written: 1.10 stays 1.10. It reports lists,
+// mappings and nulls.
+func (n node) text() (string, bool) {
+	if n.isNull() {
+		n.fail("has no value", "write one, or delete the field")
+		return "", false
+	}
+	if n.yaml.Kind != yaml.ScalarNode {
+		n.wrongType("text", "one value")
+		return "", false
+	}
+	switch n.yaml.ShortTag() {
+	case "!!str", "!!int", "!!float", "!!bool", "!!timestamp", "!!merge":
+		return n.yaml.Value, true
+	}
+	n.fail(fmt.Sprintf("has the unknown tag %s", n.yaml.Tag), "remove the tag")
+	return "", false
+}
+
+// string sets *into to a text that is not empty.
+func (n node) string(into *string) {
+	s, ok := n.text()
+	if ok && n.notEmpty(s) {
+		*into = s
+	}
+}
+
+func (n node) notEmpty(s string) bool {
+	if s == "" {
+		n.fail("is empty", "write a value, or delete the field")
+	}
+	return s != ""
+}
+
+// texts returns the items of a list of texts, each with its place.
+func (n node) texts() []entry {
+	var all []entry
+	for _, item := range n.list() {
+		var s string
+		if item.string(&s); s != "" {
+			all = append(all, entry{s, item})
+		}
+	}
+	return all
+}
+
+// keys returns the names of entries in their order.
+func keys(entries []entry) []string {
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.key)
+	}
+	return names
+}
+
+// bool sets *into. It takes YAML 1.1's yes and no as well, because
+// Prometheus does and files are pasted from there.
+func (n node) bool(into *bool) {
+	s, ok := n.text()
+	if !ok {
+		return
+	}
+	switch strings.ToLower(s) {
+	case "true", "yes", "on":
+		*into = true
+	case "false", "no", "off":
+		*into = false
+	default:
+		n.wrongType("true or false", "true or false")
+	}
+}
+
+// int sets *into to a whole number of at least least.
+func (n node) int(least int, into *int) {
+	s, ok := n.text()
+	if !ok {
+		return
+	}
+	i, err := strconv.Atoi(s)
+	switch {
+	case err != nil:
+		n.fail("is not a whole number", fmt.Sprintf("write a number from %d up", least))
+	case i < least:
+		n.fail(fmt.Sprintf("is %d", i), fmt.Sprintf("write a number from %d up", least))
+	default:
+		*into = i
+	}
+}
+
+// duration sets *into to a duration above zero.
+func (n node) duration(into *time.Duration) {
+	var d time.Duration
+	if !n.anyDuration(&d) {
+		return
+	}
+	if d == 0 {
+		n.fail("is zero", "write a duration above zero, such as 30s")
+		return
+	}
+	*into = d
+}
+
+// anyDuration sets *into to a duration in Prometheus's spelling, or zero.
+func (n node) anyDuration(into *time.Duration) bool {
+	s, ok := n.text()
+	if !ok {
+		return false
+	}
+	d, err := model.ParseDuration(s)
+	if err != nil {
+		n.fail(fmt.Sprintf("%q is not a duration", s), "write whole numbers with units, such as 30s, 1m30s or 500ms")
+		return false
+	}
+	*into = time.Duration(d)
+	return true
+}
+
+// byteUnits are the suffixes of a size, the longer before those they end in.
+var byteUnits = []struct {
+	suffix string
+	shift  uint
+}{{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}, {"B", 0}, {"", 0}}
+
+// bytes sets *into to a size above zero.
+func (n node) bytes(into *int64) {
+	const remedy = "write a size above zero in B, KiB, MiB, GiB or TiB, such as 256MiB, or a plain number of bytes"
+	s, ok := n.text()
+	if !ok {
+		return
+	}
+	for _, u := range byteUnits {
+		digits, found := strings.CutSuffix(s, u.suffix)
+		if !found {
+			continue
+		}
+		size, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || size <= 0 || size > math.MaxInt64>>u.shift {
+			break
+		}
+		*into = size << u.shift
+		return
+	}
+	n.fail(fmt.Sprintf("%q is not a size", s), remedy)
+}
+
+// oneOf sets *into to one of the values, in whatever case it is written:
+// Prometheus and sql_exporter do not look at the case of theirs.
+func oneOf[T ~string](n node, into *T, values ...T) {
+	s, ok := n.text()
+	if !ok {
+		return
+	}
+	known := make([]string, len(values))
+	for i, v := range values {
+		if strings.EqualFold(s, string(v)) {
+			*into = v
+			return
+		}
+		known[i] = string(v)
+	}
+	n.fail(fmt.Sprintf("%q is not known here", s), "write "+orList(known))
+}

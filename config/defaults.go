@@ -1,0 +1,54 @@
+package config
+
+import (
+	"time"
+
+	promconfig "github.com/prometheus/common/config"
+)
+
+// Default returns what a configuration without any field means.
+func Default() Config {
+	return Config{
+		Global: Global{
+			ScrapeInterval: 30 * time.Second,
+			ScrapeTimeout:  10 * time.Second,
+		},
+		Self: Self{
+			Enabled:  true,
+			Interval: 30 * time.Second,
+			Job:      "sql2metrics",
+		},
+		Storage: Storage{
+			Path:          "data",
+			MaxBytes:      1 << 30,
+			Fsync:         FsyncInterval,
+			FsyncInterval: time.Second,
+		},
+	}
+}
+
+// DefaultRemoteWrite returns an endpoint without URL and name. Redirects are
+// never followed: a redirected POST becomes a GET, and its 2xx would be taken
+// for the receiver's word that the samples are stored.
+func DefaultRemoteWrite() RemoteWrite {
+	return RemoteWrite{
+		RemoteTimeout: 30 * time.Second,
+		Protocol:      ProtocolAuto,
+		HTTP:          promconfig.HTTPClientConfig{EnableHTTP2: false, FollowRedirects: false},
+		Queue: Queue{
+			MaxShards:         4,
+			MaxSamplesPerSend: 2000,
+			BatchSendDeadline: 5 * time.Second,
+			MinBackoff:        time.Second,
+			MaxBackoff:        time.Minute,
+		},
+	}
+}
+
+// Defaults of a source. Its job is its type, its instance its address, its
+// interval and timeout those of [Global].
+const (
+	defaultMaxConnections = 2
+	defaultPostgresHost   = "127.0.0.1"
+	defaultPostgresPort   = 5432
+)

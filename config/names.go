@@ -1,0 +1,87 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Names are held to Prometheus's legacy characters although newer receivers
+// take any UTF-8: remote write 1.0 forbids others, and which protocol an
+// endpoint speaks is known only when it answers.
+
+// metricName sets *into to a legal metric name that is not ours.
+func (n node) metricName(into *string) {
+	var s string
+	n.string(&s)
+	switch {
+	case s == "":
+		return
+	case !model.LegacyValidation.IsValidMetricName(s):
+		n.fail(fmt.Sprintf("%q is not a legal metric name: receivers of remote write 1.0 take letters, digits, _ and : and no digit first", s),
+			"write "+legalName(s, ":"))
+	case s == "up":
+		n.fail("up is the agent's own metric of each source", "choose another name")
+	case strings.HasPrefix(s, "sql2metrics_"):
+		n.fail(fmt.Sprintf("%s begins with sql2metrics_, as the agent's own metrics do", s), "choose another name")
+	}
+	*into = s
+}
+
+// legalLabel reports a name that no label may have.
+func (n node) legalLabel(name string) bool {
+	switch {
+	case !model.LegacyValidation.IsValidLabelName(name):
+		n.fail(fmt.Sprintf("%q is not a legal label name: receivers of remote write 1.0 take letters, digits and _ and no digit first", name),
+			"write "+legalName(name, "")+", and where it is a column, name it so in the query with AS")
+	case strings.HasPrefix(name, "__"):
+		n.fail(fmt.Sprintf("label %q: names that begin with __ are reserved", name), "choose another name")
+	default:
+		return true
+	}
+	return false
+}
+
+// ownLabel reports a name that a label of a source or a metric may not have.
+func (n node) ownLabel(name string) bool {
+	if name == "job" || name == "instance" {
+		n.fail(fmt.Sprintf("a label that collides with %s, which every series of a source has", name),
+			fmt.Sprintf("choose another name, such as %s_name, and where it is a column, name it so in the query with AS", name))
+		return false
+	}
+	return n.legalLabel(name)
+}
+
+// legalName returns the nearest legal name. extra are characters that are
+// legal beside letters, digits and the underscore.
+func legalName(name, extra string) string {
+	legal := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(extra, r) {
+			return r
+		}
+		return '_'
+	}, name)
+	if legal[0] >= '0' && legal[0] <= '9' {
+		return "_" + legal
+	}
+	return legal
+}
+
+// externalLabels sets *into to global.external_labels. Names that begin with
+// __ are let through: receivers that deduplicate replicas ask for __replica__.
+func (n node) externalLabels(into *labels.Labels) {
+	found := map[string]string{}
+	for _, e := range n.entries() {
+		var value string
+		e.value.expandAsPrometheus(&value)
+		switch {
+		case e.key == model.MetricNameLabel:
+			e.value.fail("__name__ would rename every metric", "delete it")
+		case strings.HasPrefix(e.key, "__") && model.LegacyValidation.IsValidLabelName(e.key), e.value.legalLabel(e.key):
+			found[e.key] = value
+		}
+	}
+	*into = labels.FromMap(found)
+}
