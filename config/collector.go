@@ -86,9 +86,7 @@ func decodeCollector(n node) *collector {
 	c.object = decode(n, collectorTable, c)
 	c.require("collector_name", "give the collector a name for sources to select it by")
 	c.exclusive("interval", "min_interval")
-	if !c.has("metrics") || c.at("metrics").isEmptyList() {
-		c.at("metrics").fail("the collector has no metrics", "add one, or delete the collector")
-	}
+	c.requireItems("metrics", "add a metric, or delete the collector")
 	return c
 }
 
@@ -146,6 +144,14 @@ func (c *collector) check(g Global) {
 		}
 	}
 	for _, q := range c.queries {
+		first := map[string]*metric{}
+		for _, m := range q.metrics {
+			if other := first[m.identity()]; other != nil {
+				m.fail(fmt.Sprintf("makes the same series as the metric on line %d", other.line), "delete one, or tell them apart by static_labels")
+				continue
+			}
+			first[m.identity()] = m
+		}
 		if interval := c.intervalOf(q, g); q.timeout > interval {
 			q.at("timeout").fail(fmt.Sprintf("is longer than the interval of %s", prometheusDuration(interval)),
 				"make it at most as long as the interval, or the interval longer")

@@ -75,8 +75,8 @@ const (
 
 // RemoteWrite is one endpoint, spelled as in prometheus.yml.
 type RemoteWrite struct {
-	URL           *url.URL
-	Name          string // identity of its cursor; default: a hash of the URL
+	URL           *url.URL // without a login: that is in HTTP
+	Name          string   // identity of its cursor; default: a hash of the URL
 	RemoteTimeout time.Duration
 	Protocol      Protocol
 	Headers       map[string]Secret

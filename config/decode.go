@@ -58,6 +58,13 @@ func (n node) isEmptyList() bool {
 	return n.isNull() || n.yaml.Kind == yaml.SequenceNode && len(n.yaml.Content) == 0
 }
 
+// requireItems reports a list that was not written or has no items.
+func (o object) requireItems(field, remedy string) {
+	if o.require(field, remedy) && o.at(field).isEmptyList() {
+		o.at(field).fail("is an empty list", remedy)
+	}
+}
+
 // what names the kind of value n is.
 func (n node) what() string {
 	switch n.yaml.Kind {
@@ -212,9 +219,10 @@ func (o object) exclusive(fields ...string) {
 	}
 }
 
-// require reports a field that was not written and tells whether it was.
+// require reports a field that was not written and tells whether it was. What
+// is no mapping has been reported already.
 func (o object) require(field, remedy string) bool {
-	if !o.has(field) {
+	if !o.has(field) && (o.isNull() || o.yaml.Kind == yaml.MappingNode) {
 		o.at(field).fail("is missing", remedy)
 	}
 	return o.has(field)

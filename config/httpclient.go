@@ -59,8 +59,8 @@ func (n node) basicAuth() *promconfig.BasicAuth {
 	o := decode(n, basicAuthTable, a)
 	o.exclusive("username", "username_file")
 	o.exclusive("password", "password_file")
-	if !o.has("username") {
-		o.require("username_file", "write username or username_file")
+	if !o.has("username_file") {
+		o.require("username", "write username or username_file")
 	}
 	return a
 }
@@ -69,8 +69,8 @@ func (n node) authorization() *promconfig.Authorization {
 	a := &promconfig.Authorization{}
 	o := decode(n, authorizationTable, a)
 	o.exclusive("credentials", "credentials_file")
-	if !o.has("credentials") {
-		o.require("credentials_file", "write credentials or credentials_file")
+	if !o.has("credentials_file") {
+		o.require("credentials", "write credentials or credentials_file")
 	}
 	return a
 }
@@ -110,23 +110,6 @@ func (n node) noRedirects() {
 	}
 }
 
-func (n node) proxyHeaders() promconfig.ProxyHeader {
-	all := promconfig.ProxyHeader{}
-	for _, h := range n.entries() {
-		if !headerName.MatchString(h.key) {
-			h.value.fail("is not a name of a header", "write letters, digits and dashes")
-			continue
-		}
-		for _, item := range h.value.list() {
-			var value promconfig.Secret
-			if item.promSecret(&value); value != "" && item.headerValue(string(value)) {
-				all[h.key] = append(all[h.key], value)
-			}
-		}
-	}
-	return all
-}
-
 // finishHTTP checks what the fields of the client mean together. Prometheus's
 // own validation comes last: it also turns bearer_token into authorization.
 func (e *endpoint) finishHTTP() {
@@ -136,10 +119,6 @@ func (e *endpoint) finishHTTP() {
 	}
 	if e.has("proxy_url") && e.HTTP.ProxyFromEnvironment {
 		e.exclusive("proxy_url", "proxy_from_environment")
-		return
-	}
-	if e.has("proxy_connect_header") && !e.has("proxy_url") && !e.HTTP.ProxyFromEnvironment {
-		e.at("proxy_connect_header").fail("is for a proxy that is not there", "write proxy_url or proxy_from_environment, or delete it")
 		return
 	}
 	if err := e.HTTP.Validate(); err != nil {

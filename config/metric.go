@@ -66,8 +66,8 @@ func decodeMetric(n node) *metric {
 	m.require("metric_name", "name the metric")
 	m.require("type", "write gauge or counter")
 	m.exclusive("query", "query_ref")
-	if !m.has("query") {
-		m.require("query_ref", "write query with a statement, or query_ref with the name of one of the collector's queries")
+	if !m.has("query_ref") {
+		m.require("query", "write a statement, or query_ref with the name of one of the collector's queries")
 	}
 	m.checkLabels()
 	m.checkValues()
@@ -79,8 +79,8 @@ func (m *metric) checkLabels() {
 	m.KeyLabels = keys(m.keyLabels)
 	m.StaticLabels = map[string]string{}
 	first := map[string]node{}
-	claim := func(name string, at node) {
-		if !at.ownLabel(name) {
+	claim := func(name, alsoIn string, at node) {
+		if !at.ownLabel(name, alsoIn) {
 			return
 		}
 		if other, twice := first[name]; twice {
@@ -90,27 +90,25 @@ func (m *metric) checkLabels() {
 		first[name] = at
 	}
 	for _, e := range m.keyLabels {
-		claim(e.key, e.value)
+		claim(e.key, queryAsWell, e.value)
 	}
 	for _, e := range m.static {
-		claim(e.key, e.value)
+		claim(e.key, onlyHere, e.value)
 		// An empty value is no label, here as everywhere in Prometheus.
 		if value, _ := e.value.text(); value != "" {
 			m.StaticLabels[e.key] = value
 		}
 	}
 	if m.ValueLabel != "" {
-		claim(m.ValueLabel, m.at("value_label"))
+		claim(m.ValueLabel, onlyHere, m.at("value_label"))
 	}
 }
 
 // checkValues reports values that make no samples, or the same ones twice.
 func (m *metric) checkValues() {
 	m.Values = keys(m.values)
-	switch {
-	case !m.has("values"), m.at("values").isEmptyList():
-		m.at("values").fail("the metric has no values", "name the column that holds its number")
-	case len(m.values) > 1 && !m.has("value_label"):
+	m.requireItems("values", "name the column that holds the metric's number")
+	if len(m.values) > 1 && !m.has("value_label") {
 		m.at("values").fail(fmt.Sprintf("%d columns make the same series", len(m.values)),
 			"add value_label: the label that tells them apart by the column's name")
 	}
@@ -124,6 +122,20 @@ func (m *metric) labelNames() []entry {
 		all = append(all, entry{m.ValueLabel, m.at("value_label")})
 	}
 	return all
+}
+
+// identity is the same for two metrics of one query that make the same series
+// from every row.
+func (m *metric) identity() string {
+	id := []string{m.Name, m.ValueLabel}
+	id = append(id, slices.Sorted(slices.Values(m.KeyLabels))...)
+	for _, name := range slices.Sorted(maps.Keys(m.StaticLabels)) {
+		id = append(id, name+"="+m.StaticLabels[name])
+	}
+	if m.ValueLabel != "" {
+		id = append(id, slices.Sorted(slices.Values(m.Values))...)
+	}
+	return strings.Join(id, "\x00")
 }
 
 // clone returns a copy that shares nothing with m.

@@ -30,14 +30,20 @@ func (n node) metricName(into *string) {
 	*into = s
 }
 
-// legalLabel reports a name that no label may have.
-func (n node) legalLabel(name string) bool {
+// A label that is made from a column is renamed in two places.
+const (
+	onlyHere    = ""
+	queryAsWell = ", and name the column so in the query with AS"
+)
+
+// legalLabel reports a name that no label may have. alsoIn ends the remedy.
+func (n node) legalLabel(name, alsoIn string) bool {
 	switch {
 	case !model.LegacyValidation.IsValidLabelName(name):
 		n.fail(fmt.Sprintf("%q is not a legal label name: receivers of remote write 1.0 take letters, digits and _ and no digit first", name),
-			"write "+legalName(name, "")+", and where it is a column, name it so in the query with AS")
+			"write "+legalName(name, "")+alsoIn)
 	case strings.HasPrefix(name, "__"):
-		n.fail(fmt.Sprintf("label %q: names that begin with __ are reserved", name), "choose another name")
+		n.fail(fmt.Sprintf("label %q: names that begin with __ are reserved", name), "choose another name"+alsoIn)
 	default:
 		return true
 	}
@@ -45,13 +51,13 @@ func (n node) legalLabel(name string) bool {
 }
 
 // ownLabel reports a name that a label of a source or a metric may not have.
-func (n node) ownLabel(name string) bool {
+func (n node) ownLabel(name, alsoIn string) bool {
 	if name == "job" || name == "instance" {
 		n.fail(fmt.Sprintf("a label that collides with %s, which every series of a source has", name),
-			fmt.Sprintf("choose another name, such as %s_name, and where it is a column, name it so in the query with AS", name))
+			fmt.Sprintf("choose another name, such as %s_name%s", name, alsoIn))
 		return false
 	}
-	return n.legalLabel(name)
+	return n.legalLabel(name, alsoIn)
 }
 
 // legalName returns the nearest legal name. extra are characters that are
@@ -79,7 +85,7 @@ func (n node) externalLabels(into *labels.Labels) {
 		switch {
 		case e.key == model.MetricNameLabel:
 			e.value.fail("__name__ would rename every metric", "delete it")
-		case strings.HasPrefix(e.key, "__") && model.LegacyValidation.IsValidLabelName(e.key), e.value.legalLabel(e.key):
+		case strings.HasPrefix(e.key, "__") && model.LegacyValidation.IsValidLabelName(e.key), e.value.legalLabel(e.key, onlyHere):
 			found[e.key] = value
 		}
 	}

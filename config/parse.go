@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -61,39 +62,39 @@ func (f *file) parse(data []byte) (node, bool) {
 		return node{}, false
 	}
 	budget := maxNodes
-	if at, problem := measure(root, nil, &budget, 0); problem != "" {
-		f.fail(max(at.Line, 1), problem, "write the part out instead of using aliases")
+	if wrong := measure(root, nil, &budget, 0); wrong != nil {
+		f.fail(wrong.Line, wrong.Problem, wrong.Remedy)
 		return node{}, false
 	}
 	return newNode(f, root, ""), true
 }
 
 // measure walks n as the decoder may, through aliases, and returns what is
-// wrong with its shape: an alias inside its own anchor, or more nodes than a
+// wrong with its shape: an alias inside its own anchor, or more than a
 // configuration can mean. within holds the anchors that n lies in.
-func measure(n *yaml.Node, within []*yaml.Node, budget *int, depth int) (*yaml.Node, string) {
+func measure(n *yaml.Node, within []*yaml.Node, budget *int, depth int) *Error {
 	*budget--
 	switch {
 	case *budget < 0:
-		return n, fmt.Sprintf("with its aliases followed, the file has more than %d values", maxNodes)
+		return &Error{Line: n.Line, Problem: fmt.Sprintf("with its aliases followed, the file has more than %d values", maxNodes),
+			Remedy: "write the part out instead of using aliases"}
 	case depth > maxDepth:
-		return n, fmt.Sprintf("the file is nested more than %d levels deep", maxDepth)
+		return &Error{Line: n.Line, Problem: fmt.Sprintf("the file is nested more than %d levels deep", maxDepth),
+			Remedy: "no field needs that; remove brackets and indentation"}
+	case n.Kind == yaml.AliasNode && slices.Contains(within, n.Alias):
+		return &Error{Line: n.Line, Problem: fmt.Sprintf("alias *%s is used inside of what it stands for", n.Value),
+			Remedy: "write the part out instead of using the alias"}
 	case n.Kind == yaml.AliasNode:
-		for _, w := range within {
-			if w == n.Alias {
-				return n, fmt.Sprintf("alias *%s is used inside of what it stands for", n.Value)
-			}
-		}
 		return measure(n.Alias, within, budget, depth+1)
 	case n.Anchor != "":
-		within = append(within[:len(within):len(within)], n)
+		within = append(slices.Clip(within), n)
 	}
 	for _, c := range n.Content {
-		if at, problem := measure(c, within, budget, depth+1); problem != "" {
-			return at, problem
+		if wrong := measure(c, within, budget, depth+1); wrong != nil {
+			return wrong
 		}
 	}
-	return nil, ""
+	return nil
 }
 
 var (
@@ -143,9 +144,12 @@ func (f *file) syntaxError(data []byte, err error) {
 		return
 	}
 	line = min(max(line, 1), lines)
-	if text := bytes.Split(data, []byte("\n"))[line-1]; bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("\t")) {
-		f.fail(line, "a tab stands in the indentation", "indent with spaces; YAML takes no tabs there")
-		return
+	text := bytes.Split(data, []byte("\n"))
+	for at := line; at <= min(line+1, lines); at++ {
+		if bytes.HasPrefix(bytes.TrimLeft(text[at-1], " "), []byte("\t")) {
+			f.fail(at, "a tab stands in the indentation", "indent with spaces; YAML takes no tabs there")
+			return
+		}
 	}
 	f.fail(line, "the file is not YAML: "+problem, remedy)
 }

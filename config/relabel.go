@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -64,10 +65,16 @@ func (n node) regex(into *relabel.Regexp) {
 	if !ok {
 		return
 	}
-	re, err := relabel.NewRegexp(s)
-	if err != nil {
+	// Alone first: Prometheus's anchors around it would show in the error, and
+	// would make a whole of "a)(b".
+	if _, err := regexp.Compile(s); err != nil {
 		n.fail(fmt.Sprintf("%q is not a regular expression: %s", s, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
 			"correct it; the syntax is RE2's")
+		return
+	}
+	re, err := relabel.NewRegexp(s)
+	if err != nil {
+		n.fail(fmt.Sprintf("%q is not a regular expression: %s", s, err), "correct it; the syntax is RE2's")
 		return
 	}
 	*into = re

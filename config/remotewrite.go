@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	promconfig "github.com/prometheus/common/config"
 )
 
 // endpoint is one entry of remote_write as it was read.
@@ -38,10 +40,10 @@ var endpointTable = table[endpoint]{
 		"proxy_url":              func(n node, e *endpoint) { n.httpURL(&e.HTTP.ProxyURL.URL) },
 		"no_proxy":               func(n node, e *endpoint) { n.string(&e.HTTP.NoProxy) },
 		"proxy_from_environment": func(n node, e *endpoint) { n.bool(&e.HTTP.ProxyFromEnvironment) },
-		"proxy_connect_header":   func(n node, e *endpoint) { e.HTTP.ProxyConnectHeader = n.proxyHeaders() },
 	},
 	refused: map[string]refusal{
 		"oauth2":                 notYet,
+		"proxy_connect_header":   notYet,
 		"sigv4":                  notYet,
 		"azuread":                notYet,
 		"google_iam":             notYet,
@@ -80,6 +82,7 @@ func decodeEndpoint(n node) *endpoint {
 	if e.Name == "" && e.URL != nil {
 		e.Name = defaultName(e.URL)
 	}
+	e.takeLogin()
 	if e.Queue.MaxBackoff < e.Queue.MinBackoff {
 		at := e.queue.at("max_backoff")
 		at.fail(fmt.Sprintf("max_backoff %s is below min_backoff %s", prometheusDuration(e.Queue.MaxBackoff), prometheusDuration(e.Queue.MinBackoff)),
@@ -90,6 +93,22 @@ func decodeEndpoint(n node) *endpoint {
 		e.finishHTTP()
 	}
 	return e
+}
+
+// takeLogin moves a login in the URL to where it is not printed.
+func (e *endpoint) takeLogin() {
+	if e.URL == nil || e.URL.User == nil {
+		return
+	}
+	for _, f := range []string{"basic_auth", "authorization", "bearer_token", "bearer_token_file"} {
+		if e.has(f) {
+			e.at(f).fail("stands beside a login in url", "keep one of the two")
+			return
+		}
+	}
+	password, _ := e.URL.User.Password()
+	e.HTTP.BasicAuth = &promconfig.BasicAuth{Username: e.URL.User.Username(), Password: promconfig.Secret(password)}
+	e.URL.User = nil
 }
 
 // defaultName is short, stable and free of secrets: a hash of the URL without

@@ -91,7 +91,7 @@ func decodeSource(n node) *source {
 		s.refuse("path")
 		s.finishPostgres()
 	case TypeSQLite:
-		s.refuse("data_source_name", "host", "port", "user", "password", "password_file", "database", "sslmode", "tls_config")
+		s.refuse("host", "port", "user", "password", "password_file", "database", "sslmode", "tls_config")
 		s.finishSQLite()
 	}
 	if s.Job == "" {
@@ -101,7 +101,7 @@ func decodeSource(n node) *source {
 	for _, l := range s.labels {
 		var value string
 		l.value.expand(&value)
-		if l.value.ownLabel(l.key) && value != "" {
+		if l.value.ownLabel(l.key, onlyHere) && value != "" {
 			values[l.key] = value
 		}
 	}
@@ -119,6 +119,13 @@ func (s *source) refuse(fields ...string) {
 }
 
 func (s *source) finishSQLite() {
+	if s.has("data_source_name") {
+		s.exclusive("data_source_name", "path")
+		if s.Instance == "" {
+			s.Instance, _, _ = strings.Cut(strings.TrimPrefix(s.DSN.Reveal(), "file:"), "?")
+		}
+		return
+	}
 	if !s.require("path", "write the name of the database file") || s.file == "" {
 		return
 	}
@@ -157,6 +164,7 @@ func (s *source) finishPostgres() {
 		}
 		return
 	}
+	s.require("user", "name the role to log in as")
 	if s.Host == "" {
 		s.Host = defaultPostgresHost
 	}
