@@ -1,0 +1,56 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// makeRoom removes the oldest segments until so many more bytes fit below
+// MaxBytes. The newest segment stays: it carries the totals and the sequence
+// number on.
+func (l *Log) makeRoom(bytes int64) {
+	for l.bytes+bytes > l.o.MaxBytes && len(l.segments) > 1 {
+		gone := l.segments[1].start.Sub(l.segments[0].start)
+		if l.segments[0].newer {
+			l.log.Warn("a segment of a newer format version is removed to keep the bound",
+				"segment", l.segmentPath(l.segments[0].first), "max_bytes", l.o.MaxBytes)
+		}
+		if err := l.removeOldest(); err != nil {
+			l.log.Warn("log is over its bound", "max_bytes", l.o.MaxBytes, "err", err)
+			return
+		}
+		l.evicted = l.evicted.Add(gone)
+	}
+}
+
+// removePassed removes the segments that all open cursors have passed. While
+// none is open nothing is: nobody has said yet what is needed.
+func (l *Log) removePassed() error {
+	passed, ok := l.cursors.passed()
+	if !ok {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.publish()
+	for len(l.segments) > 1 && !l.segments[0].newer && l.segments[1].first-1 <= passed {
+		if err := l.removeOldest(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeOldest removes the oldest segment. One that is gone already is as good
+// as removed.
+func (l *Log) removeOldest() error {
+	s := l.segments[0]
+	if err := l.fs.Remove(opRemoveSegment, l.segmentPath(s.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove segment: %w", err)
+	}
+	l.segments = append(l.segments[:0], l.segments[1:]...)
+	l.bytes -= s.size
+	l.folderChanged = true
+	return nil
+}

@@ -1,0 +1,91 @@
+package wal
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the log's own. All but the sync times are read from Stats when
+// they are asked for.
+type metrics struct {
+	log        *Log
+	registerer prometheus.Registerer
+	fsync      prometheus.Histogram
+
+	appended, refused, evicted, writeErrors             *prometheus.Desc
+	segments, newerSegments, bytes, maxBytes, seriesNow *prometheus.Desc
+}
+
+// newMetrics registers the log's metrics; with a nil registerer they are kept
+// and shown to nobody.
+func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("sql2metrics_wal_"+name, help, labels, nil)
+	}
+	m := &metrics{
+		log:        l,
+		registerer: registerer,
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sql2metrics_wal_fsync_duration_seconds",
+			Help:    "Time that one sync of a segment to disk took.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
+		}),
+		appended:      desc("appended_samples_total", "Samples in the log since it began, over restarts.", "kind"),
+		refused:       desc("refused_samples_total", "Samples refused because their time was not after the last of their series.", "kind"),
+		evicted:       desc("evicted_samples_total", "Samples removed to keep the size bound before every endpoint had passed them.", "kind"),
+		writeErrors:   desc("write_errors_total", "Writes to the log that failed."),
+		segments:      desc("segments", "Segments of the log on disk."),
+		newerSegments: desc("newer_segments", "Segments of a newer format version, which are left alone."),
+		bytes:         desc("size_bytes", "Size of the log on disk, cursors included."),
+		maxBytes:      desc("max_bytes", "Size that the log may have; over it, the oldest segments are removed."),
+		seriesNow:     desc("series", "Series that the log remembers the last time of."),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	if err := registerer.Register(m); err != nil {
+		return nil, fmt.Errorf("register metrics of the log: %w", err)
+	}
+	return m, nil
+}
+
+func (m *metrics) unregister() {
+	if m.registerer != nil {
+		m.registerer.Unregister(m)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	m.fsync.Describe(ch)
+	for _, d := range []*prometheus.Desc{
+		m.appended, m.refused, m.evicted, m.writeErrors,
+		m.segments, m.newerSegments, m.bytes, m.maxBytes, m.seriesNow,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	m.fsync.Collect(ch)
+	value := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	}
+	totals := func(d *prometheus.Desc, t Totals) {
+		value(d, prometheus.CounterValue, float64(t.Samples), "sample")
+		value(d, prometheus.CounterValue, float64(t.Histograms), "histogram")
+		value(d, prometheus.CounterValue, float64(t.Exemplars), "exemplar")
+	}
+	s := m.log.Stats()
+	totals(m.appended, s.Appended)
+	totals(m.refused, s.Refused)
+	totals(m.evicted, s.Evicted)
+	value(m.writeErrors, prometheus.CounterValue, float64(s.WriteErrors))
+	value(m.segments, prometheus.GaugeValue, float64(s.Segments))
+	value(m.newerSegments, prometheus.GaugeValue, float64(s.NewerSegments))
+	value(m.bytes, prometheus.GaugeValue, float64(s.Bytes))
+	value(m.maxBytes, prometheus.GaugeValue, float64(s.MaxBytes))
+	value(m.seriesNow, prometheus.GaugeValue, float64(s.Series))
+}

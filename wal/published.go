@@ -1,0 +1,128 @@
+package wal
+
+import "sync"
+
+// published is what others may see of a log without waiting for its writer,
+// which may be waiting for a disk.
+type published struct {
+	mu       sync.Mutex
+	stats    Stats
+	segments []uint64 // first sequence numbers of those that can be read; replaced, never changed
+	changed  chan struct{}
+}
+
+func newPublished() *published { return &published{changed: make(chan struct{})} }
+
+// set publishes everything but what syncs publish.
+func (p *published) set(s Stats, segments []uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Synced = p.stats.Synced
+	p.stats, p.segments = s, segments
+}
+
+// advance publishes that readers may read up to here.
+func (p *published) advance(to Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if to == p.stats.Synced {
+		return
+	}
+	p.stats.Synced = to
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *published) get() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats
+}
+
+// readable returns the segments there are and up to where they may be read.
+func (p *published) readable() ([]uint64, Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.segments, p.stats.Synced
+}
+
+func (p *published) wait() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+// Stats is one consistent view of the log. What is not a size or a count of
+// what is there now counts since the log began, where it says so, or since Open.
+type Stats struct {
+	Appended      Totals   // running totals after the newest frame, since the log began
+	Refused       Totals   // since Open
+	Evicted       Totals   // removed before every open cursor had passed it, to keep MaxBytes; since Open
+	Synced        Position // what readers may read up to
+	Oldest        Position // just before the oldest frame there is
+	Bytes         int64    // of segments and cursors
+	MaxBytes      int64    // their bound
+	Segments      int      // NewerSegments are not among them
+	NewerSegments int      // of a newer format version, left alone
+	Series        int      // handles in memory
+	WriteErrors   uint64   // failed writes, since Open
+}
+
+// Stats returns one consistent view. It never waits for the disk.
+func (l *Log) Stats() Stats { return l.published.get() }
+
+// Changed returns a channel that is closed when more frames can be read. Take
+// it before calling Reader.Next: what comes after is then not missed.
+func (l *Log) Changed() <-chan struct{} { return l.published.wait() }
+
+// publish shows the writer's state. The caller holds l.mu.
+func (l *Log) publish() {
+	s := Stats{
+		Appended:    l.end.Totals,
+		Refused:     l.refused,
+		Evicted:     l.evicted,
+		Oldest:      l.oldest(),
+		Bytes:       l.bytes,
+		MaxBytes:    l.o.MaxBytes,
+		Series:      l.series.len,
+		WriteErrors: l.writeErrors,
+	}
+	for i := range l.segments {
+		if l.segments[i].newer {
+			s.NewerSegments++
+		} else {
+			s.Segments++
+		}
+	}
+	if !l.sameSegments(s.Segments) {
+		l.readable = make([]uint64, 0, s.Segments)
+		for i := range l.segments {
+			if !l.segments[i].newer {
+				l.readable = append(l.readable, l.segments[i].first)
+			}
+		}
+	}
+	l.published.set(s, l.readable)
+	if l.o.Sync == SyncNever {
+		l.published.advance(l.end)
+	}
+}
+
+// sameSegments tells whether the published list still holds. Segments come at
+// the end and go at the beginning.
+func (l *Log) sameSegments(n int) bool {
+	if len(l.readable) != n || n == 0 {
+		return len(l.readable) == n
+	}
+	return l.readable[0] == l.oldest().Segment && l.readable[n-1] == l.segments[len(l.segments)-1].first
+}
+
+// oldest is the position just before the oldest frame.
+func (l *Log) oldest() Position {
+	for i := range l.segments {
+		if s := &l.segments[i]; !s.newer {
+			return Position{Seq: s.first - 1, Segment: s.first, Offset: segmentHeaderSize, Totals: s.start}
+		}
+	}
+	return l.end
+}

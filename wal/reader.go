@@ -1,0 +1,339 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/record"
+)
+
+// Frame is one decoded frame. It is filled by Reader.Next, which reuses its
+// slices: what is in it is valid until the next call.
+type Frame struct {
+	Position   Position // just after this frame
+	AppendedAt int64    // Unix milliseconds
+	MinT, MaxT int64    // of its samples and histograms
+	Counts     Totals   // of what is in it
+	OwnTime    bool     // the samples' times come from the data
+
+	// Evicted and Damaged count what lies between the reader's last position
+	// and the end of this frame and is no more: removed to keep the bound, or
+	// unreadable. With Counts they are all there is between the two.
+	Evicted, Damaged Totals
+
+	Samples         []record.RefSample
+	Histograms      []record.RefHistogramSample
+	FloatHistograms []record.RefFloatHistogramSample
+	Exemplars       []record.RefExemplar
+	// Series is indexed by Ref: the series of this frame's segment seen so
+	// far; 0 is unused. It belongs to the reader and grows from frame to frame
+	// until Position.Segment changes, when it begins anew.
+	Series []SeriesEntry
+}
+
+// SeriesEntry is a series as a segment's table has it.
+type SeriesEntry struct {
+	Labels   labels.Labels
+	Metadata Metadata
+}
+
+// Reader reads frames in order. It is for one goroutine; any number of readers
+// read beside each other and beside appends.
+type Reader struct {
+	path   string
+	fs     FileSystem
+	source segmentSource
+
+	passed  Position // the position of the last frame given out
+	segment uint64   // the segment that is open, or was last
+	evicted bool     // segments after passed were removed, rather than damaged
+
+	file     File // nil: none is open
+	frames   frameScanner
+	offset   int64 // of the next frame
+	seq      uint64
+	series   []SeriesEntry
+	damaged  bool // a frame of this segment could not be read
+	payloads *payloadDecoder
+}
+
+// segmentSource tells a reader what there is to read.
+type segmentSource interface {
+	// segments returns the first sequence numbers in order.
+	segments() ([]uint64, error)
+	// limit returns up to which byte the segment can be read, and whether that
+	// is all it will ever have. math.MaxInt64 is the end of its file.
+	limit(segment uint64) (end int64, final bool, err error)
+}
+
+// Reader returns a reader that begins after from, which is a cursor's or a
+// frame's position. It gives out synced frames only. The caller closes it.
+func (l *Log) Reader(from Position) *Reader {
+	return newReader(l.o.Path, l.fs, logSource{l.published}, from)
+}
+
+// Read returns a reader over a log's folder without its lock, from the oldest
+// frame there is: for looking into a log that a running agent or none writes.
+// It gives out what is written, synced or not. The caller closes it.
+func Read(path string) (*Reader, error) {
+	source := folderSource{path, osFileSystem{}}
+	list, err := source.segments()
+	if err != nil {
+		return nil, err
+	}
+	r := newReader(path, source.fs, source, Position{})
+	for _, first := range list {
+		if h, err := readSegmentHeader(r.fs, segmentPath(path, first)); err == nil {
+			r.passed = Position{Seq: first - 1, Segment: first, Offset: segmentHeaderSize, Totals: h.start}
+			break
+		}
+	}
+	return r, nil
+}
+
+func newReader(path string, fs FileSystem, source segmentSource, from Position) *Reader {
+	return &Reader{path: path, fs: fs, source: source, passed: from, payloads: newPayloadDecoder()}
+}
+
+// Next reads the next frame into f. io.EOF means that there is none yet: call
+// again after Log.Changed. Damage is skipped and counted in the frame after
+// it; other errors are the disk's, and the same frame is tried again by the
+// next call.
+func (r *Reader) Next(f *Frame) error {
+	for {
+		if r.file == nil {
+			if err := r.openNext(); err != nil {
+				return err
+			}
+		}
+		end, final, err := r.source.limit(r.segment)
+		if err != nil {
+			return err
+		}
+		h, err := r.nextFrame(f, end, final)
+		if err == nil {
+			r.give(h, f)
+			return nil
+		}
+		if !errors.Is(err, io.EOF) || !final {
+			return err
+		}
+		if err := r.leave(); err != nil {
+			return err
+		}
+	}
+}
+
+// nextFrame decodes the next frame that has not been passed. io.EOF means
+// that the segment has no more for now.
+func (r *Reader) nextFrame(f *Frame, end int64, final bool) (frameHeader, error) {
+	for {
+		h, frame, err := r.frames.at(r.offset, end)
+		if errors.Is(err, errDamaged) {
+			var next int64
+			if next, err = r.frames.next(r.offset+1, end); err != nil {
+				if errors.Is(err, io.EOF) && !final {
+					r.frames.forget() // perhaps it is being written just now
+				}
+				return h, err
+			}
+			r.offset = next
+			if !r.damaged {
+				r.damaged = true
+				r.loadTable(next, end)
+			}
+			continue
+		}
+		if err != nil {
+			return h, err
+		}
+		r.offset += int64(h.size())
+		if h.isTable() || h.seq <= r.seq {
+			continue
+		}
+		r.seq = h.seq
+		into := f
+		if h.seq <= r.passed.Seq {
+			into = nil // only its series matter
+		}
+		if err := r.payloads.decode(h, frame[frameHeaderSize:], &r.series, into); err != nil {
+			r.damaged = true
+			continue
+		}
+		if into != nil {
+			return h, nil
+		}
+	}
+}
+
+// give fills in what the header knows, and counts what is missing.
+func (r *Reader) give(h frameHeader, f *Frame) {
+	f.Position = Position{Seq: h.seq, Segment: r.segment, Offset: r.offset, Totals: h.after()}
+	f.AppendedAt, f.MinT, f.MaxT, f.OwnTime = h.appendedAt, h.minT, h.maxT, h.ownTime()
+	f.Series = r.series
+	f.Evicted, f.Damaged = Totals{}, Totals{}
+	if missing := missing(r.passed.Totals, h.before); r.evicted {
+		f.Evicted = missing
+	} else {
+		f.Damaged = missing
+	}
+	if r.damaged {
+		r.dropUnknown(f)
+	}
+	f.Counts = f.decoded()
+	f.Damaged = f.Damaged.Add(h.counts.Sub(f.Counts))
+	r.passed, r.evicted = f.Position, false
+}
+
+// missing is what lies between two running totals; nothing where they
+// contradict each other.
+func missing(from, to Totals) Totals {
+	if to.Samples < from.Samples || to.Histograms < from.Histograms || to.Exemplars < from.Exemplars {
+		return Totals{}
+	}
+	return to.Sub(from)
+}
+
+// dropUnknown removes what belongs to series that a damaged frame introduced.
+func (r *Reader) dropUnknown(f *Frame) {
+	unknown := func(ref seriesRef) bool {
+		return uint64(ref) >= uint64(len(r.series)) || r.series[ref].Labels.IsEmpty()
+	}
+	f.Samples = slices.DeleteFunc(f.Samples, func(s record.RefSample) bool { return unknown(s.Ref) })
+	f.Histograms = slices.DeleteFunc(f.Histograms, func(s record.RefHistogramSample) bool { return unknown(s.Ref) })
+	f.FloatHistograms = slices.DeleteFunc(f.FloatHistograms, func(s record.RefFloatHistogramSample) bool { return unknown(s.Ref) })
+	f.Exemplars = slices.DeleteFunc(f.Exemplars, func(s record.RefExemplar) bool { return unknown(s.Ref) })
+}
+
+// openNext opens the segment that comes after what has been passed. io.EOF
+// means that there is none yet.
+func (r *Reader) openNext() error {
+	list, err := r.source.segments()
+	if err != nil {
+		return err
+	}
+	var i int
+	if r.segment == 0 {
+		// The first one: the last that can hold the frame after passed.
+		i, _ = slices.BinarySearch(list, r.passed.Seq+2)
+		if i > 0 {
+			i--
+		} else if len(list) > 0 && list[0] > r.passed.Seq+1 {
+			r.evicted = true
+		}
+	} else {
+		var here bool
+		i, here = slices.BinarySearch(list, r.segment)
+		if here {
+			i++
+		} else if i == 0 && len(list) > 0 {
+			r.evicted = true
+		}
+	}
+	for ; i < len(list); i++ {
+		err := r.open(list[i])
+		if errors.Is(err, errNewerVersion) {
+			continue
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			r.evicted = true // removed since it was listed
+			continue
+		}
+		return err
+	}
+	return io.EOF
+}
+
+func (r *Reader) open(first uint64) error {
+	end, _, err := r.source.limit(first)
+	if err != nil {
+		return err
+	}
+	if end == 0 {
+		return io.EOF
+	}
+	f, err := r.fs.OpenFile(opRead, segmentPath(r.path, first), os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open segment: %w", err)
+	}
+	r.frames.reset(f)
+	head, err := r.frames.bytes(0, segmentHeaderSize, end)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.Close()
+		return err
+	}
+	r.offset = segmentHeaderSize
+	if _, err := decodeSegmentHeader(head); errors.Is(err, errNewerVersion) {
+		f.Close()
+		return err
+	} else if err != nil {
+		r.offset = 0 // a damaged header; the frames stand for themselves
+	}
+	r.file, r.segment = f, first
+	r.seq, r.damaged = 0, false
+	// Frames that were given out still refer to the old table.
+	r.series = make([]SeriesEntry, 1, 64)
+	return nil
+}
+
+// leave closes the segment, which has been read.
+func (r *Reader) leave() error {
+	if r.file == nil {
+		return nil
+	}
+	f := r.file
+	r.file = nil
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("close segment: %w", err)
+	}
+	return nil
+}
+
+// Close closes the open segment and ends the reader.
+func (r *Reader) Close() error {
+	r.payloads.close()
+	return r.leave()
+}
+
+// logSource is the log of this process: segments that are synced.
+type logSource struct{ published *published }
+
+func (s logSource) segments() ([]uint64, error) {
+	list, _ := s.published.readable()
+	return list, nil
+}
+
+func (s logSource) limit(segment uint64) (int64, bool, error) {
+	_, synced := s.published.readable()
+	switch {
+	case segment < synced.Segment:
+		return math.MaxInt64, true, nil
+	case segment == synced.Segment:
+		return synced.Offset, false, nil
+	}
+	return 0, false, nil
+}
+
+// folderSource is a folder that anyone may be writing.
+type folderSource struct {
+	path string
+	fs   FileSystem
+}
+
+func (s folderSource) segments() ([]uint64, error) { return listSegments(s.fs, s.path) }
+
+// limit says final when a newer segment is there: the writer had left this
+// one when it made that.
+func (s folderSource) limit(segment uint64) (int64, bool, error) {
+	list, err := s.segments()
+	if err != nil {
+		return 0, false, err
+	}
+	return math.MaxInt64, len(list) > 0 && list[len(list)-1] > segment, nil
+}

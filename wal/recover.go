@@ -1,0 +1,314 @@
+package wal
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// recentlyWritten is how long before the newest segment's last write another
+// one may have been written and not yet been synced.
+const recentlyWritten = time.Minute
+
+// recover finds out where the log ends, as the package documentation
+// describes. The caller has the folder's lock.
+func (l *Log) recover() error {
+	l.floor = noFloor
+	// The segments as they are, each with its header.
+	entries, err := l.fs.ReadDir(opList, segmentsFolder(l.o.Path))
+	if err != nil {
+		return fmt.Errorf("list segments: %w", err)
+	}
+	var headers []segmentHeader
+	written := make(map[uint64]time.Time)
+	for _, e := range entries {
+		first, ok := segmentName(e.Name())
+		if !ok {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return fmt.Errorf("list segments: %w", err)
+		}
+		h, err := readSegmentHeader(l.fs, l.segmentPath(first))
+		s := segment{first: first, size: info.Size(), start: h.start, newer: errors.Is(err, errNewerVersion)}
+		switch {
+		case s.newer:
+			l.log.Warn("a segment of a newer format version is set aside; the version that wrote it can read it",
+				"segment", l.segmentPath(first))
+		case err != nil:
+			l.log.Warn("segment has a damaged header; its frames stand for themselves",
+				"segment", l.segmentPath(first), "err", err)
+			h = segmentHeader{}
+		}
+		l.segments, headers = append(l.segments, s), append(headers, h)
+		written[first] = info.ModTime()
+		l.bytes += s.size
+	}
+
+	if err := l.recoverEnd(headers); err != nil {
+		return err
+	}
+	l.fillStarts(headers)
+	if err := l.recoverCursors(); err != nil {
+		return err
+	}
+	if l.id == (logID{}) {
+		rand.Read(l.id[:])
+	}
+	l.series.floor = max(l.series.floor, l.floor)
+	return l.reopenUnsynced(written)
+}
+
+// recoverEnd takes sequence number, totals and floor from the newest segment
+// that has them, and continues it if it is the last one and not sealed.
+func (l *Log) recoverEnd(headers []segmentHeader) error {
+	l.series = newSeriesTable(noFloor)
+	// Above everything that the segments which cannot be read may hold: a
+	// frame is longer than a byte.
+	var above uint64
+	for i := len(l.segments) - 1; i >= 0; i-- {
+		s, h := &l.segments[i], headers[i]
+		found := false
+		if !s.newer {
+			var err error
+			if found, err = l.recoverSegment(i, h); err != nil {
+				return err
+			}
+		}
+		if found {
+			break
+		}
+		above = max(above, s.first+uint64(s.size))
+	}
+	if l.end.Seq < above {
+		l.end.Seq = above
+		l.stopContinuing()
+	}
+	// A segment that was empty is gone.
+	l.segments = slices.DeleteFunc(l.segments, func(s segment) bool { return s.size < 0 })
+	return nil
+}
+
+// recoverSegment reads a whole segment, the newest or the one before a lost
+// one, and cuts its torn tail. It returns false if there was nothing in it to
+// go on from.
+func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
+	s := &l.segments[i]
+	path := l.segmentPath(s.first)
+	f, err := l.fs.OpenFile(opRecover, path, os.O_RDWR, 0)
+	if err != nil {
+		return false, fmt.Errorf("recover segment: %w", err)
+	}
+	t, err := scanTail(f, h)
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("recover %s: %w", path, err), f.Close())
+	}
+	whole := h != segmentHeader{}
+	if !whole && t.frames == 0 && s.size < segmentHeaderSize+frameHeaderSize {
+		// Made and not written when the power went. There is nothing in it.
+		if err := errors.Join(f.Close(), l.fs.Remove(opRemoveSegment, path)); err != nil {
+			return false, fmt.Errorf("remove empty segment: %w", err)
+		}
+		l.bytes -= s.size
+		s.size = -1
+		l.folderChanged = true
+		return false, nil
+	}
+	if cut := s.size - t.end; cut > 0 && (whole || t.frames > 0) {
+		l.log.Warn("torn tail of the log is cut at the last whole frame", "segment", path, "bytes", cut)
+		if err := f.Truncate(opCutTail, t.end); err != nil {
+			return false, errors.Join(fmt.Errorf("cut torn tail: %w", err), f.Close())
+		}
+		s.size -= cut
+		l.bytes -= cut
+	}
+	if t.frames == 0 && !whole {
+		return false, f.Close()
+	}
+	l.floor = max(l.floor, t.floor)
+	l.end = Position{Seq: s.first - 1, Segment: s.first, Offset: t.end, Totals: h.start}
+	if t.frames > 0 {
+		l.end.Seq, l.end.Totals = t.seq, t.totals
+	}
+	if whole {
+		l.id, l.floor = h.id, max(l.floor, h.floor)
+	}
+	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged || t.frames == 0 {
+		return true, f.Close()
+	}
+	l.open = &openSegment{header: h, file: f, size: t.end, table: make([]*Series, 1, len(t.series))}
+	for ref, entry := range t.series[1:] {
+		s := l.series.intern(entry.Labels, entry.Metadata)
+		s.segment, s.described, s.ref = h.first, h.first, seriesRef(ref+1)
+		l.open.table = append(l.open.table, s)
+		l.series.release(s, l.now)
+	}
+	l.open.tableLen = len(t.series) - 1
+	return true, nil
+}
+
+// stopContinuing leaves the recovered segment, which may then not be sealed:
+// its frames are not the newest.
+func (l *Log) stopContinuing() {
+	if l.open == nil {
+		return
+	}
+	for _, s := range l.open.table[1:] {
+		s.segment, s.described = 0, 0
+	}
+	l.leave(l.open)
+}
+
+// segmentTail is what a segment's frames tell about the log's end.
+type segmentTail struct {
+	end     int64 // after the last whole frame
+	frames  int
+	seq     uint64
+	totals  Totals
+	floor   int64
+	sealed  bool
+	damaged bool // what comes before the end is not all readable
+	series  []SeriesEntry
+}
+
+func scanTail(f File, h segmentHeader) (t segmentTail, err error) {
+	frames := frameScanner{file: f}
+	payloads := newPayloadDecoder()
+	defer payloads.close()
+	t.floor = noFloor
+	t.series = make([]SeriesEntry, 1, 64)
+	var off int64
+	if h != (segmentHeader{}) {
+		off = segmentHeaderSize
+		t.end = off
+	}
+	for {
+		fh, frame, err := frames.at(off, math.MaxInt64)
+		if errors.Is(err, errDamaged) {
+			if off, err = frames.next(off+1, math.MaxInt64); err == nil {
+				t.damaged = true
+				continue
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return t, nil
+		}
+		if err != nil {
+			return t, err
+		}
+		off += int64(fh.size())
+		t.end = off
+		if fh.isTable() {
+			t.sealed = true
+			continue
+		}
+		if t.frames > 0 && fh.seq <= t.seq {
+			t.damaged = true
+			continue
+		}
+		t.frames++
+		t.seq, t.totals = fh.seq, fh.after()
+		if !fh.ownTime() && fh.timed() {
+			t.floor = max(t.floor, fh.maxT)
+		}
+		if err := payloads.decode(fh, frame[frameHeaderSize:], &t.series, nil); err != nil {
+			t.damaged = true
+		}
+	}
+}
+
+// fillStarts gives the segments whose header says nothing the totals of the
+// next one, so that nothing is counted twice.
+func (l *Log) fillStarts(headers []segmentHeader) {
+	known := make(map[uint64]bool, len(headers))
+	for _, h := range headers {
+		known[h.first] = h != segmentHeader{}
+	}
+	next := l.end.Totals
+	for i := len(l.segments) - 1; i >= 0; i-- {
+		if s := &l.segments[i]; !known[s.first] {
+			s.start = next
+		}
+		next = l.segments[i].start
+	}
+}
+
+// recoverCursors raises the log's end to what cursors have passed. A power
+// loss with SyncNever can take frames that have been shipped; their sequence
+// numbers and totals are not used again.
+func (l *Log) recoverCursors() error {
+	entries, err := l.fs.ReadDir(opList, cursorsFolder(l.o.Path))
+	if err != nil {
+		return fmt.Errorf("list cursors: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), cursorSuffix) {
+			continue
+		}
+		l.bytes += cursorFileSize
+		r, err := l.readCursorFile(filepath.Join(cursorsFolder(l.o.Path), e.Name()))
+		if err != nil || r.id != l.id || r.position.Seq <= l.end.Seq {
+			continue // the first is for whoever opens the cursor
+		}
+		l.log.Warn("log ends before what has been read of it; its sequence numbers go on after that",
+			"seq", l.end.Seq, "cursor_seq", r.position.Seq)
+		l.stopContinuing()
+		l.end.Seq, l.end.Totals = r.position.Seq, maxTotals(l.end.Totals, r.position.Totals)
+	}
+	return nil
+}
+
+func maxTotals(a, b Totals) Totals {
+	return Totals{max(a.Samples, b.Samples), max(a.Histograms, b.Histograms), max(a.Exemplars, b.Exemplars)}
+}
+
+func (l *Log) readCursorFile(path string) (cursorRecord, error) {
+	f, err := l.fs.OpenFile(opRecover, path, os.O_RDONLY, 0)
+	if err != nil {
+		return cursorRecord{}, fmt.Errorf("open cursor: %w", err)
+	}
+	r, _, err := readCursor(f)
+	return r, errors.Join(err, f.Close())
+}
+
+// reopenUnsynced puts the segments that may not have been synced before the
+// last process ended where the first sync finds them.
+func (l *Log) reopenUnsynced(written map[uint64]time.Time) error {
+	if len(l.segments) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(slices.Collect(maps.Values(written)), time.Time.Compare)
+	waiting := make(map[uint64]bool)
+	for _, s := range l.rolled {
+		waiting[s.first] = true
+	}
+	if l.open != nil {
+		waiting[l.open.header.first] = true
+	}
+	var rolled []rolledSegment
+	for _, s := range l.segments {
+		if s.newer || waiting[s.first] || newest.Sub(written[s.first]) > recentlyWritten {
+			continue
+		}
+		f, err := l.fs.OpenFile(opRecover, l.segmentPath(s.first), os.O_RDWR, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("open segment: %w", err)
+		}
+		rolled = append(rolled, rolledSegment{s.first, f})
+	}
+	l.rolled = append(rolled, l.rolled...)
+	return nil
+}

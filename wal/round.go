@@ -1,0 +1,56 @@
+package wal
+
+import (
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// Metadata is what is known of a metric beside its samples.
+type Metadata struct {
+	Type       model.MetricType
+	Unit, Help string
+}
+
+// Sample is one float sample. T and ST (start timestamp, 0 unknown) are Unix milliseconds.
+type Sample struct {
+	Series *Series
+	ST, T  int64
+	V      float64
+}
+
+// Histogram is one native histogram sample: H, or FH where H is nil.
+type Histogram struct {
+	Series *Series
+	ST, T  int64
+	H      *histogram.Histogram
+	FH     *histogram.FloatHistogram
+}
+
+// Exemplar belongs to a series.
+type Exemplar struct {
+	Series *Series
+	T      int64
+	V      float64
+	Labels labels.Labels
+}
+
+// Round is what one worker collected at once. The caller keeps it and may
+// reuse its slices as soon as Append has returned.
+type Round struct {
+	Samples    []Sample
+	Histograms []Histogram
+	Exemplars  []Exemplar
+	// OwnTime says that the samples' times come from the data and not from the clock.
+	OwnTime bool
+}
+
+// Appended tells what became of a round.
+type Appended struct {
+	// Appended is in the log now.
+	Appended Totals
+	// Refused is not, and never will be: its time was not after the last one
+	// of its series, it was larger than a frame can be, or it was a histogram
+	// without a known schema.
+	Refused Totals
+}

@@ -1,0 +1,132 @@
+package wal
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+)
+
+// segment is what the writer knows of a file in the segments folder.
+type segment struct {
+	first uint64
+	size  int64
+	start Totals // running totals before its first frame
+	newer bool   // of a newer format version: not ours to read
+}
+
+// openSegment is the one that rounds are appended to. Its file is made by the
+// first of them, so there is never a segment without a frame.
+type openSegment struct {
+	header   segmentHeader
+	file     File
+	size     int64
+	table    []*Series // by reference; 0 is unused
+	tableLen int       // how many of them are on disk
+}
+
+// newSegment prepares the segment after the last frame.
+func (l *Log) newSegment(now int64) *openSegment {
+	return &openSegment{
+		header: segmentHeader{id: l.id, first: l.end.Seq + 1, created: now, start: l.end.Totals, floor: l.floor},
+		table:  make([]*Series, 1, 64),
+	}
+}
+
+// create makes the file of a segment that has none.
+func (l *Log) create(seg *openSegment) error {
+	if seg.file != nil {
+		return nil
+	}
+	f, err := l.fs.OpenFile(opCreate, l.segmentPath(seg.header.first), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return fmt.Errorf("create segment: %w", err)
+	}
+	seg.file = f
+	l.open = seg
+	l.segments = append(l.segments, segment{first: seg.header.first, start: seg.header.start})
+	l.folderChanged = true
+	return nil
+}
+
+// grow counts what has been written to the open segment.
+func (l *Log) grow(seg *openSegment, bytes int64) {
+	seg.size += bytes
+	l.segments[len(l.segments)-1].size += bytes
+	l.bytes += bytes
+	l.end.Segment, l.end.Offset = seg.header.first, seg.size
+}
+
+// due tells whether the open segment is large or old enough to be sealed. One
+// from the future, after the clock was set back, is old too.
+func (l *Log) due(now int64) bool {
+	age := now - l.open.header.created
+	limit := l.o.SegmentAge.Milliseconds()
+	return l.open.size >= l.o.SegmentBytes || age >= limit || age <= -limit ||
+		len(l.open.table) > maxSegmentSeries/2
+}
+
+// seal ends the open segment with its series table, so that no damaged frame
+// costs the samples of another. A segment that cannot get its table is sealed
+// without.
+func (l *Log) seal(now int64) {
+	seg, e := l.open, l.enc
+	e.reset()
+	for table := seg.table[1:]; len(table) > 0; {
+		n, bytes := 0, 0
+		for n < len(table) && n < tableItems && (n == 0 || bytes+seriesBytes(table[n]) <= frameBytes) {
+			s := table[n]
+			bytes += seriesBytes(s)
+			e.series = append(e.series, record.RefSeries{Ref: seriesRef(tableRef(seg, table) + n), Labels: s.labels})
+			if s.metadata != (Metadata{}) {
+				m := s.refMetadata()
+				m.Ref = seriesRef(tableRef(seg, table) + n)
+				e.metadata = append(e.metadata, m)
+			}
+			n++
+		}
+		e.encodeFrame(frameHeader{flags: flagTable, seq: l.end.Seq, appendedAt: now, before: l.end.Totals})
+		table = table[n:]
+	}
+	if _, err := seg.file.WriteAt(opSeal, e.out, seg.size); err == nil {
+		l.grow(seg, int64(len(e.out)))
+	} else {
+		l.writeErrors++
+		cut := seg.file.Truncate(opCutWrite, seg.size)
+		l.log.Warn("segment is left without its series table, which matters only if it is damaged",
+			"segment", l.segmentPath(seg.header.first), "err", err, "cut", cut)
+	}
+	l.leave(seg)
+}
+
+// tableRef is the reference of the first series in a rest of the table.
+func tableRef(seg *openSegment, rest []*Series) int { return len(seg.table) - len(rest) }
+
+// leave hands the open segment over to the next sync, which closes it.
+func (l *Log) leave(seg *openSegment) {
+	l.open = nil
+	l.rolled = append(l.rolled, rolledSegment{seg.header.first, seg.file})
+}
+
+// abandon leaves a segment that a failed write has put so many bytes into,
+// which could not be cut off again.
+func (l *Log) abandon(seg *openSegment, bytes int64) {
+	l.grow(seg, bytes)
+	l.leave(seg)
+}
+
+// discard removes a segment whose first round could not be written.
+func (l *Log) discard(seg *openSegment) {
+	l.open = nil
+	path := l.segmentPath(seg.header.first)
+	if err := seg.file.Close(); err != nil {
+		l.log.Warn("close failed", "segment", path, "err", err)
+	}
+	if err := l.fs.Remove(opRemoveSegment, path); err != nil {
+		l.log.Warn("an empty segment could not be removed; readers skip it", "segment", path, "err", err)
+		return
+	}
+	l.segments = l.segments[:len(l.segments)-1]
+}
+
+func (l *Log) segmentPath(first uint64) string { return segmentPath(l.o.Path, first) }

@@ -1,0 +1,156 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Sync says when appended frames are made safe against power loss. A killed
+// process loses nothing in any mode.
+type Sync int
+
+// The sync modes.
+const (
+	SyncInterval Sync = iota // a group sync each Options.SyncInterval
+	SyncAlways               // Append returns after a sync; rounds that wait share one
+	SyncNever                // the kernel decides; written counts as synced
+)
+
+// maxSeq asks syncTo for all there is.
+const maxSeq = math.MaxUint64
+
+// rolledSegment is a segment that is complete and waits for its last sync.
+type rolledSegment struct {
+	first uint64
+	file  File
+}
+
+// Sync is the step that Run makes each interval: it seals a segment that has
+// grown too old, syncs frames and then cursors, and removes the segments that
+// all open cursors have passed. Appends go on meanwhile. After an error the
+// synced position stands where it was, and the next call tries again.
+// Anyone may call it.
+func (l *Log) Sync(now time.Time) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return errClosed
+	}
+	ms := now.UnixMilli()
+	l.now = max(l.now, ms)
+	l.series.forget(l.now)
+	if l.open != nil && l.due(ms) {
+		l.seal(ms)
+	}
+	l.publish()
+	l.mu.Unlock()
+
+	err := l.syncTo(maxSeq)
+	if err == nil {
+		err = l.cursors.sync(l.o.Sync != SyncNever)
+	}
+	if err != nil {
+		return err
+	}
+	return l.removePassed()
+}
+
+// Run calls Sync each SyncInterval until ctx ends. The first error of a row
+// is logged, and so is the end of the row.
+func (l *Log) Run(ctx context.Context) {
+	tick := time.NewTicker(l.o.SyncInterval)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			err := l.Sync(now)
+			switch {
+			case errors.Is(err, errClosed):
+				return
+			case err != nil && !failing:
+				l.log.Error("log cannot be synced; what is appended is kept and shipped when it can", "path", l.o.Path, "err", err)
+			case err == nil && failing:
+				l.log.Info("log is synced again", "path", l.o.Path)
+			}
+			failing = err != nil
+		}
+	}
+}
+
+// syncTo returns when everything up to that sequence number is synced. One
+// sync covers all who have appended before it began, so those who waited for
+// their turn most often find theirs done.
+func (l *Log) syncTo(seq uint64) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if l.published.get().Synced.Seq >= seq {
+		return nil
+	}
+
+	l.mu.Lock()
+	rolled, end, folder := l.rolled, l.end, l.folderChanged
+	l.rolled, l.folderChanged = nil, false
+	var file File
+	if l.open != nil {
+		file = l.open.file
+	}
+	l.mu.Unlock()
+
+	err := l.syncFiles(&rolled, file, end, &folder)
+	if err != nil {
+		l.mu.Lock()
+		l.rolled = append(rolled, l.rolled...)
+		l.folderChanged = l.folderChanged || folder
+		l.mu.Unlock()
+		return err
+	}
+	l.published.advance(end)
+	return nil
+}
+
+// syncFiles syncs what has changed, in the order that keeps an older frame
+// from being less safe than a newer one. What is done is taken from rolled and
+// folder. The caller holds syncMu and not mu.
+func (l *Log) syncFiles(rolled *[]rolledSegment, open File, end Position, folder *bool) error {
+	for len(*rolled) > 0 {
+		s := (*rolled)[0]
+		if err := l.syncFile(s.first, s.file); err != nil {
+			return err
+		}
+		*rolled = (*rolled)[1:]
+		if err := s.file.Close(); err != nil {
+			l.log.Warn("close failed", "segment", l.segmentPath(s.first), "err", err)
+		}
+	}
+	if synced := l.published.get().Synced; open != nil && synced != end {
+		if err := l.syncFile(end.Segment, open); err != nil {
+			return err
+		}
+	}
+	if *folder && l.o.Sync != SyncNever {
+		if err := l.fs.SyncDir(opSyncFolder, segmentsFolder(l.o.Path)); err != nil {
+			return fmt.Errorf("sync folder of segments: %w", err)
+		}
+	}
+	*folder = false
+	return nil
+}
+
+func (l *Log) syncFile(first uint64, f File) error {
+	if l.o.Sync == SyncNever {
+		return nil
+	}
+	start := time.Now()
+	err := f.Sync(opSyncSegment)
+	l.metrics.fsync.Observe(time.Since(start).Seconds())
+	if err != nil {
+		return fmt.Errorf("sync segment %s: %w", l.segmentPath(first), err)
+	}
+	return nil
+}
