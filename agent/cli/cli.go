@@ -1,0 +1,82 @@
+// Package cli is the command line, one file per command.
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/common/version"
+
+	"sql2metrics/config"
+)
+
+// The exit codes: done, failed, and a command line that makes no sense.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// command is what a subcommand does once the flags are parsed.
+type command func(g *global) error
+
+// global holds what every command may use.
+type global struct {
+	stdout, stderr io.Writer
+	logger         *slog.Logger
+
+	configFile  string
+	storagePath string
+}
+
+// Main parses args, runs the command they name and returns the exit code.
+// Errors go to stderr, one line each.
+func Main(args []string, stdout, stderr io.Writer) int {
+	g := &global{stdout: stdout, stderr: stderr}
+	app := kingpin.New("sql2metrics", "Runs queries on a database, turns rows into Prometheus samples and ships them with remote write.")
+	app.UsageWriter(stdout)
+	app.ErrorWriter(stderr)
+	app.HelpFlag.Short('h')
+	asked := false // for help or the version: kingpin has answered
+	app.Terminate(func(int) { asked = true })
+	app.Version(version.Print("sql2metrics"))
+
+	app.Flag("config.file", "The configuration file.").Default("sql2metrics.yml").StringVar(&g.configFile)
+	app.Flag("storage.path", "The log's folder, instead of storage.path in the configuration.").StringVar(&g.storagePath)
+	var logs promslog.Config
+	logs.Level, logs.Format = promslog.NewLevel(), promslog.NewFormat()
+	app.Flag("log.level", "Only log messages of this level or above: debug, info, warn, error.").Default("info").SetValue(logs.Level)
+	app.Flag("log.format", "Format of the log on standard error: logfmt or json.").Default("logfmt").SetValue(logs.Format)
+
+	commands := map[string]command{}
+	for _, add := range []func(*kingpin.Application) (string, command){
+		addRun, addCheck, addQuery, addDemo, addVersion,
+	} {
+		name, run := add(app)
+		commands[name] = run
+	}
+
+	name, err := app.Parse(args)
+	if asked {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "sql2metrics: %s; try --help\n", err)
+		return exitUsage
+	}
+	logs.Writer = stderr
+	g.logger = promslog.New(&logs)
+	if err := commands[name](g); err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitError
+	}
+	return exitOK
+}
+
+// load reads the configuration with what the command line overrides.
+func (g *global) load() (*config.Config, error) {
+	return config.Load(g.configFile, config.Options{StoragePath: g.storagePath})
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"sql2metrics/agent"
+)
+
+func addRun(app *kingpin.Application) (string, command) {
+	cmd := app.Command("run", "Run the agent (the default).").Default()
+	address := cmd.Flag("web.listen-address", "Where /metrics is served.").Default(":9399").String()
+	webConfig := cmd.Flag("web.config.file", "TLS and basic auth for /metrics, as Prometheus exporters have it.").String()
+	return cmd.FullCommand(), func(g *global) error {
+		c, err := g.load()
+		if err != nil {
+			return err
+		}
+		l, err := net.Listen("tcp", *address)
+		if err != nil {
+			return fmt.Errorf("listen on --web.listen-address: %w", err)
+		}
+		ctx, stop := interruptible(g)
+		defer stop()
+		return agent.Run(ctx, agent.Options{
+			Config:        c,
+			Listener:      l,
+			WebConfigFile: *webConfig,
+			Logger:        g.logger,
+		})
+	}
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends. The
+// second one ends the process at once: whoever sends it is in a hurry, and
+// what has not been shipped is on disk.
+func interruptible(g *global) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done, returned := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(returned)
+		for first := true; ; first = false {
+			select {
+			case s := <-signals:
+				if !first {
+					g.logger.Warn("stopping at once", "signal", s.String())
+					os.Exit(exitError)
+				}
+				g.logger.Info("stopping; a second signal stops at once", "signal", s.String())
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		<-returned
+		cancel()
+	}
+}

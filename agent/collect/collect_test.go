@@ -1,0 +1,169 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"go.uber.org/goleak"
+
+	"sql2metrics/config"
+	"sql2metrics/sources"
+	"sql2metrics/wal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// t0 is when tests begin.
+var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// answer is what a database says to one run of a query.
+type answer struct {
+	columns []string
+	rows    [][]sources.Value
+	err     error // after the rows
+}
+
+// database is a source that gives one answer after the other, the last one for
+// ever.
+type database struct {
+	answers []answer
+	pings   []error
+	pinged  int
+}
+
+func (d *database) Query(_ context.Context, _ config.Query, each func(*sources.Row) error) error {
+	a := d.answers[0]
+	if len(d.answers) > 1 {
+		d.answers = d.answers[1:]
+	}
+	for _, values := range a.rows {
+		if err := each(&sources.Row{Columns: a.columns, Values: values}); err != nil {
+			return err
+		}
+	}
+	return a.err
+}
+
+func (d *database) Ping(context.Context) error {
+	err := d.pings[d.pinged]
+	d.pinged++
+	return err
+}
+
+func (d *database) Close() error { return nil }
+
+func text(s string) sources.Value { return sources.TextValue([]byte(s)) }
+
+var null sources.Value
+
+// rig is a worker on a log of its own, with a clock that stands still unless
+// moved.
+type rig struct {
+	*Worker
+	t       *testing.T
+	log     *wal.Log
+	reader  *wal.Reader
+	now     time.Time
+	logged  *strings.Builder
+	metrics *Metrics
+	reg     *prometheus.Registry
+	health  *Health
+}
+
+func newRig(t *testing.T, source config.Source, query config.Query, db sources.Source) *rig {
+	t.Helper()
+	r := &rig{t: t, now: t0, logged: &strings.Builder{}, reg: prometheus.NewRegistry(), health: &Health{}}
+	r.log = openLog(t)
+	r.reader = r.log.Reader(wal.Position{})
+	t.Cleanup(func() { r.reader.Close() })
+	r.metrics = NewMetrics(r.reg)
+	r.Worker = NewWorker(WorkerOptions{
+		Source: source, Query: query, Client: db, Health: r.health,
+		Log: r.log, Metrics: r.metrics,
+		Logger: slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{ReplaceAttr: dropTime})),
+		Clock:  func() time.Time { return r.now },
+	})
+	t.Cleanup(r.Worker.Close)
+	return r
+}
+
+func openLog(t testing.TB) *wal.Log {
+	t.Helper()
+	log, err := wal.Open(t.Context(), wal.Options{Path: t.TempDir(), Sync: wal.SyncNever, Logger: slog.New(slog.DiscardHandler)}, t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return log
+}
+
+func dropTime(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey && len(groups) == 0 {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// step runs the worker once, the n-th second after t0, and returns what that
+// added to the log.
+func (r *rig) step(n int) string {
+	r.t.Helper()
+	r.now = t0.Add(time.Duration(n) * time.Second)
+	_ = r.Step(r.t.Context(), r.now)
+	return newSamples(r.t, r.reader)
+}
+
+// newSamples returns the samples the reader has not seen, one a line, with
+// their time in seconds after t0.
+func newSamples(t *testing.T, reader *wal.Reader) string {
+	t.Helper()
+	var b strings.Builder
+	var f wal.Frame
+	for {
+		err := reader.Next(&f)
+		if errors.Is(err, io.EOF) {
+			return b.String()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range f.Samples {
+			lset := f.Series[s.Ref].Labels
+			v := fmt.Sprint(s.V)
+			if value.IsStaleNaN(s.V) {
+				v = "stale"
+			}
+			fmt.Fprintf(&b, "%s%s %s @%g\n", lset.Get("__name__"), lset.DropMetricName(), v, float64(s.T-t0.UnixMilli())/1000)
+		}
+	}
+}
+
+// counters returns the value of a counter by its reasons.
+func (r *rig) refusedCount(reason string) float64 {
+	return testutil.ToFloat64(r.metrics.refused.WithLabelValues("db", "c", "q", reason))
+}
+
+func dbSource() config.Source {
+	return config.Source{
+		Name: "db", Type: config.TypePostgres, Job: "pg", Instance: "h:1",
+		Labels: labels.FromStrings("team", "shop"), Interval: time.Second, Timeout: time.Second,
+	}
+}
+
+func query(metrics ...config.Metric) config.Query {
+	return config.Query{Name: "q", Collector: "c", SQL: "SELECT", Interval: time.Second, Timeout: time.Second, Metrics: metrics}
+}

@@ -1,0 +1,117 @@
+package collect
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the self metrics of all workers of an agent.
+type Metrics struct {
+	duration    *prometheus.HistogramVec
+	lastRun     *prometheus.GaugeVec
+	lastSuccess *prometheus.GaugeVec
+	rows        *prometheus.CounterVec
+	samples     *prometheus.CounterVec
+	series      *prometheus.GaugeVec
+	refused     *prometheus.CounterVec
+	stale       *prometheus.CounterVec
+	errors      *prometheus.CounterVec
+	skipped     *prometheus.CounterVec
+	up          *prometheus.GaugeVec
+}
+
+// NewMetrics makes the metrics and registers them with reg; call it once per
+// agent.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	query := []string{"source", "collector", "query"}
+	counter := func(name, help string, extra ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append(query[:3:3], extra...))
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, query)
+	}
+	m := &Metrics{
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sql2metrics_query_duration_seconds",
+			Help:    "Time from sending a query to its last row, failed runs included.",
+			Buckets: []float64{.005, .025, .1, .5, 1, 2.5, 5, 10, 30, 60},
+		}, query),
+		lastRun:     gauge("sql2metrics_query_last_run_timestamp_seconds", "When the query last began to run."),
+		lastSuccess: gauge("sql2metrics_query_last_success_timestamp_seconds", "When the query last began a run that succeeded."),
+		rows:        counter("sql2metrics_query_rows_total", "Rows read."),
+		samples:     counter("sql2metrics_query_samples_total", "Samples made from rows and appended to the log, stale markers not included."),
+		series:      gauge("sql2metrics_query_series", "Series in the last good result."),
+		refused:     counter("sql2metrics_query_samples_refused_total", "Cells that became no sample, by reason: null, unparsable, duplicate, missing_column, invalid_label, time.", "reason"),
+		stale:       counter("sql2metrics_query_stale_markers_total", "Series marked stale because a result lacked them or the query failed."),
+		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, timeout, query, append.", "reason"),
+		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, clock_back.", "reason"),
+		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sql2metrics_source_up",
+			Help: "Whether the source answered when last asked; goes to remote write as up.",
+		}, []string{"source"}),
+	}
+	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.rows, m.samples, m.series,
+		m.refused, m.stale, m.errors, m.skipped, m.up)
+	return m
+}
+
+// queryMetrics are the metrics of one worker, looked up once.
+type queryMetrics struct {
+	all    *Metrics
+	labels prometheus.Labels
+
+	duration    prometheus.Observer
+	lastRun     prometheus.Gauge
+	lastSuccess prometheus.Gauge
+	rows        prometheus.Counter
+	samples     prometheus.Counter
+	series      prometheus.Gauge
+	stale       prometheus.Counter
+	errors      map[failure]prometheus.Counter
+	overrun     prometheus.Counter
+	clockBack   prometheus.Counter
+	refused     [reasons]prometheus.Counter
+}
+
+func (m *Metrics) query(source, collector, query string) *queryMetrics {
+	l := prometheus.Labels{"source": source, "collector": collector, "query": query}
+	errors := m.errors.MustCurryWith(l)
+	skipped := m.skipped.MustCurryWith(l)
+	refused := m.refused.MustCurryWith(l)
+	q := &queryMetrics{
+		all:         m,
+		labels:      l,
+		duration:    m.duration.With(l),
+		lastRun:     m.lastRun.With(l),
+		lastSuccess: m.lastSuccess.With(l),
+		rows:        m.rows.With(l),
+		samples:     m.samples.With(l),
+		series:      m.series.With(l),
+		stale:       m.stale.With(l),
+		errors:      map[failure]prometheus.Counter{},
+		overrun:     skipped.WithLabelValues("overrun"),
+		clockBack:   skipped.WithLabelValues("clock_back"),
+	}
+	for _, f := range []failure{failedConnect, failedTimeout, failedQuery, failedAppend} {
+		q.errors[f] = errors.WithLabelValues(string(f))
+	}
+	for why := range reasons {
+		q.refused[why] = refused.WithLabelValues(why.String())
+	}
+	return q
+}
+
+// remove takes the worker's metrics off the registry's page.
+func (q *queryMetrics) remove() {
+	m := q.all
+	m.duration.DeletePartialMatch(q.labels)
+	for _, g := range []*prometheus.GaugeVec{m.lastRun, m.lastSuccess, m.series} {
+		g.DeletePartialMatch(q.labels)
+	}
+	for _, c := range []*prometheus.CounterVec{m.rows, m.samples, m.refused, m.stale, m.errors, m.skipped} {
+		c.DeletePartialMatch(q.labels)
+	}
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

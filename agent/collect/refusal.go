@@ -1,0 +1,51 @@
+package collect
+
+// reason says why a cell became no sample; its String is the value of the
+// label reason of sql2metrics_query_samples_refused_total.
+type reason int
+
+// The closed list of reasons.
+const (
+	refusedNull          reason = iota // the value is NULL
+	refusedUnparsable                  // the value is not a number
+	refusedDuplicate                   // an earlier row of the round had the same labels
+	refusedMissingColumn               // the result lacks a column
+	refusedInvalidLabel                // a label value is not UTF-8
+	refusedTime                        // the log has a sample of the series that is not older
+	reasons
+)
+
+// String returns the label value.
+func (r reason) String() string {
+	return [reasons]string{"null", "unparsable", "duplicate", "missing_column", "invalid_label", "time"}[r]
+}
+
+// refusals counts the cells of one metric that became no sample, round by
+// round, and keeps one explanation per reason for the log: only the round in
+// which a reason first shows up is explained, until a round without it.
+type refusals struct {
+	counts [reasons]int
+	known  [reasons]bool // the round before had it as well
+	why    [reasons]error
+}
+
+// refuse counts n cells and tells whether the caller should explain.
+func (r *refusals) refuse(why reason, n int) (explain bool) {
+	r.counts[why] += n
+	return n > 0 && !r.known[why] && r.why[why] == nil
+}
+
+// explain keeps what to log about a reason.
+func (r *refusals) explain(why reason, err error) { r.why[why] = err }
+
+// end closes the round: report is called for each reason that occurred in it,
+// with err only where the round before did not have it.
+func (r *refusals) end(report func(why reason, count int, err error)) {
+	for why := range reasons {
+		if n := r.counts[why]; n > 0 {
+			report(why, n, r.why[why])
+		}
+		r.known[why] = r.counts[why] > 0
+		r.counts[why], r.why[why] = 0, nil
+	}
+}

@@ -1,0 +1,136 @@
+// Package web serves the agent's local HTTP: /metrics with the last values
+// and the agent's own metrics, and what an orchestrator asks: /-/healthy and
+// /-/ready. It has its own mux: nothing that is registered elsewhere in the
+// process is reachable.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+)
+
+const (
+	// gatherTimeout is below the scrape timeout that Prometheus defaults to.
+	gatherTimeout = 9 * time.Second
+	maxInFlight   = 4
+	shutdownGrace = 2 * time.Second
+)
+
+// Options are what the handler shows. All fields are needed but ConfigFile.
+type Options struct {
+	Page     prometheus.Gatherer   // what /metrics shows
+	Registry prometheus.Registerer // where the handler registers its own metrics
+	// Ready tells whether the configuration is loaded and the log open.
+	Ready func() bool
+	// Healthy returns which loop of the agent has not turned for too long.
+	Healthy func() error
+	Logger  *slog.Logger
+	// ConfigFile is an exporter-toolkit web configuration with TLS and basic
+	// auth; empty for neither.
+	ConfigFile string
+}
+
+// Server answers local HTTP requests.
+type Server struct {
+	http   *http.Server
+	config string
+	logger *slog.Logger
+}
+
+// New returns a server that does not listen yet; call it once per registry.
+func New(o Options) (*Server, error) {
+	if err := toolkit.Validate(o.ConfigFile); err != nil {
+		return nil, fmt.Errorf("read the web configuration %s: %w", o.ConfigFile, err)
+	}
+	landing, err := toolkit.NewLandingPage(toolkit.LandingConfig{
+		Name:        "sql2metrics",
+		Description: "Collects metrics from a database and ships them with remote write.",
+		Version:     version.Info(),
+		Profiling:   "false",
+		Links: []toolkit.LandingLinks{
+			{Address: "metrics", Text: "Metrics", Description: "last values and the agent's own"},
+			{Address: "-/ready", Text: "Ready"},
+			{Address: "-/healthy", Text: "Healthy"},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("render the landing page: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics(o))
+	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, o.Healthy(), "sql2metrics is healthy.")
+	})
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
+		var err error
+		if !o.Ready() {
+			err = errors.New("sql2metrics is not ready: it waits for the log's folder")
+		}
+		answer(w, err, "sql2metrics is ready.")
+	})
+	mux.Handle("GET /{$}", landing)
+	return &Server{
+		http: &http.Server{
+			Handler:           mux,
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+		},
+		config: o.ConfigFile,
+		logger: o.Logger,
+	}, nil
+}
+
+func metrics(o Options) http.Handler {
+	return promhttp.InstrumentMetricHandler(o.Registry, promhttp.HandlerFor(o.Page, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+		ErrorHandling:       promhttp.ContinueOnError,
+		Registry:            o.Registry,
+		MaxRequestsInFlight: maxInFlight,
+		Timeout:             gatherTimeout,
+		EnableOpenMetrics:   true,
+	}))
+}
+
+func answer(w http.ResponseWriter, err error, good string) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, good)
+}
+
+// Serve answers on l until ctx ends, gives requests a moment to finish, and
+// closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	done := make(chan error, 1)
+	go func() {
+		done <- toolkit.Serve(l, s.http, &toolkit.FlagConfig{WebConfigFile: &s.config}, s.logger)
+	}()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	err := s.http.Shutdown(grace)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-done
+	if err != nil {
+		return fmt.Errorf("stop serving %s: %w", l.Addr(), err)
+	}
+	return nil
+}
