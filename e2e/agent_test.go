@@ -61,7 +61,7 @@ func launch(t *testing.T, s setup) *agent {
 // command starts the binary with the arguments. It ends with the test.
 func command(t *testing.T, uid uint32, args ...string) *agent {
 	t.Helper()
-	path, err := binary()
+	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}

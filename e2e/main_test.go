@@ -38,9 +38,9 @@ var buildFolder = sync.OnceValue(func() string {
 	return dir
 })
 
-// binary builds the program, with the race detector if the tests have it, and
+// program builds the real program, with the race detector if the tests have it, and
 // returns its path.
-var binary = sync.OnceValues(func() (string, error) {
+var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildFolder(), "sql2metrics")
 	args := []string{"build", "-buildvcs=false", "-o", path}
 	if raceEnabled() {
