@@ -7,6 +7,9 @@ package sources
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"time"
 
 	"sql2metrics/config"
 )
@@ -19,8 +22,9 @@ type Source interface {
 	// query running on the server: q.Timeout goes to the server as its own
 	// limit, and the end of ctx is sent to it as a cancel.
 	//
-	// An error because the server could not be reached, or refused the login,
-	// is a [*ConnectError].
+	// All other errors name the source and the query. One because the server
+	// could not be reached, or refused the login, holds a [*ConnectError]; one
+	// because q.Timeout was over is a [context.DeadlineExceeded].
 	Query(ctx context.Context, q config.Query, each func(*Row) error) error
 
 	// Ping asks the server for nothing but an answer. It uses a connection of
@@ -32,23 +36,42 @@ type Source interface {
 	Close() error
 }
 
-// ConnectError says that the server could not be reached or refused the
-// login: the query never ran. It is what decides the series up.
-type ConnectError struct {
-	Source string
-	Err    error // says where to and what to do
-}
-
-// Error implements error.
-func (e *ConnectError) Error() string { return "connect to source " + e.Source + ": " + e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *ConnectError) Unwrap() error { return e.Err }
-
 // Row is one result row. Columns and Values are of equal length.
 type Row struct {
 	// Columns are the names as the server spelled them. For all rows of one
 	// result it is the same slice, so a caller may look names up once.
 	Columns []string
 	Values  []Value
+}
+
+// Options are what all sources of a process share.
+type Options struct {
+	Logger *slog.Logger // changes of a connection's state; nil discards them
+}
+
+// Open returns the source that s describes. It connects to nothing: a server
+// that is down is reported by each query until it comes back. An error is
+// something that no server could mend, such as a malformed data_source_name.
+// The caller closes the source.
+func Open(s config.Source, o Options) (Source, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("source", s.Name)
+	var (
+		source Source
+		err    error
+	)
+	switch s.Type {
+	case config.TypePostgres:
+		source, err = openPostgres(s, o.Logger, time.Now)
+	case config.TypeSQLite:
+		source, err = openSQLite(s)
+	default:
+		err = fmt.Errorf("type %q is not known", s.Type)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open source %s: %w", s.Name, err)
+	}
+	return source, nil
 }

@@ -1,8 +1,12 @@
 package sources
 
 import (
+	"bytes"
+	"errors"
 	"math"
+	"strconv"
 	"time"
+	"unsafe"
 )
 
 // Kind tells which member of the union a [Value] holds.
@@ -18,6 +22,10 @@ const (
 	Text
 	Time
 )
+
+// ErrNotNumber is what [Value.Float] returns for a value that no sample can
+// carry.
+var ErrNotNumber = errors.New("not a number")
 
 // Value is one cell: a small union instead of an any, so that reading a row
 // allocates nothing. A Text's bytes belong to the driver and are valid only
@@ -59,3 +67,98 @@ func (v Value) Kind() Kind { return v.kind }
 
 // IsNull tells whether v is SQL's NULL.
 func (v Value) IsNull() bool { return v.kind == Null }
+
+// Float returns v as the value of a sample: a bool is 0 or 1, a time is its
+// Unix time in seconds, a text is read as a decimal number, as NaN or
+// infinity, or as true or false. Everything else, NULL too, is
+// [ErrNotNumber], as is a number too large for a float64. It allocates
+// nothing.
+func (v Value) Float() (float64, error) {
+	switch v.kind {
+	case Bool, Uint64:
+		return float64(v.bits), nil
+	case Int64:
+		return float64(int64(v.bits)), nil
+	case Float64:
+		return math.Float64frombits(v.bits), nil
+	case Time:
+		return float64(int64(v.bits)) + float64(v.nsec)/1e9, nil
+	case Text:
+		return parseNumber(v.text)
+	}
+	return 0, ErrNotNumber
+}
+
+// AppendText appends v as the value of a label to dst and returns the
+// extended slice. NULL appends nothing, floats look as Prometheus prints
+// them, times are RFC 3339 in UTC, a text is taken as it is: whether it is
+// valid UTF-8 is the caller's to check. It allocates only when dst is too
+// short.
+func (v Value) AppendText(dst []byte) []byte {
+	switch v.kind {
+	case Bool:
+		return strconv.AppendBool(dst, v.bits != 0)
+	case Int64:
+		return strconv.AppendInt(dst, int64(v.bits), 10)
+	case Uint64:
+		return strconv.AppendUint(dst, v.bits, 10)
+	case Float64:
+		return strconv.AppendFloat(dst, math.Float64frombits(v.bits), 'g', -1, 64)
+	case Text:
+		return append(dst, v.text...)
+	case Time:
+		return time.Unix(int64(v.bits), int64(v.nsec)).UTC().AppendFormat(dst, time.RFC3339Nano)
+	}
+	return dst
+}
+
+// maxNumberText bounds how long a text may be to be read as a number. It is
+// the longest that PostgreSQL's numeric prints, its sign and point included.
+const maxNumberText = 131072 + 16383 + 2
+
+// parseNumber reads SQL's spellings of a number. Spaces around it are char(n)
+// padding. Go's own spellings, with hex digits or underscores, are refused.
+func parseNumber(b []byte) (float64, error) {
+	b = bytes.TrimSpace(b)
+	if len(b) == 0 || len(b) > maxNumberText {
+		return 0, ErrNotNumber
+	}
+	for _, c := range b {
+		if (c < '0' || c > '9') && c != '.' && c != 'e' && c != 'E' && c != '-' && c != '+' {
+			return parseWord(b)
+		}
+	}
+	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(b), len(b)), 64)
+	if err != nil {
+		return 0, ErrNotNumber
+	}
+	return f, nil
+}
+
+// parseWord reads the words that stand for a number, in any case.
+func parseWord(b []byte) (float64, error) {
+	const longest = len("-infinity")
+	if len(b) > longest {
+		return 0, ErrNotNumber
+	}
+	var lower [longest]byte
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	switch string(lower[:len(b)]) {
+	case "true", "t":
+		return 1, nil
+	case "false", "f":
+		return 0, nil
+	case "nan":
+		return math.NaN(), nil
+	case "inf", "infinity", "+inf", "+infinity":
+		return math.Inf(1), nil
+	case "-inf", "-infinity":
+		return math.Inf(-1), nil
+	}
+	return 0, ErrNotNumber
+}

@@ -1,0 +1,352 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// PG is a private PostgreSQL server with one superuser, one database
+// "postgres" and no durability. Its methods may be called from several
+// goroutines.
+type PG struct {
+	Host     string
+	Port     int
+	User     string // superuser
+	Password string
+
+	folder     string // holds everything; removed at the end
+	bin        string
+	credential *syscall.Credential // the user PostgreSQL runs as; nil is our own
+	settings   []string
+
+	mu      sync.Mutex
+	process *process // nil while stopped
+}
+
+// Setting is a server setting that is not the default here, such as
+// ssl=on.
+type Setting string
+
+// Postgres starts a server that ends with the test.
+func Postgres(tb testing.TB, settings ...Setting) *PG {
+	tb.Helper()
+	Need(tb, "postgresql", postgresPattern)
+	pg, err := StartPostgres(settings...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := pg.Remove(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return pg
+}
+
+// SharedPostgres is one server for all tests of a binary: the first that asks
+// starts it, TestMain ends it after the last. The zero value is ready.
+type SharedPostgres struct {
+	once sync.Once
+	pg   *PG
+	err  error
+}
+
+// Get returns the server. Tests that share it must not stop it.
+func (s *SharedPostgres) Get(tb testing.TB) *PG {
+	tb.Helper()
+	Need(tb, "postgresql", postgresPattern)
+	s.once.Do(func() { s.pg, s.err = StartPostgres() })
+	if s.err != nil {
+		tb.Fatal(s.err)
+	}
+	return s.pg
+}
+
+// Remove ends the server if there is one.
+func (s *SharedPostgres) Remove() error {
+	if s.pg == nil {
+		return nil
+	}
+	return s.pg.Remove()
+}
+
+const postgresPattern = "/usr/lib/postgresql/*/bin/postgres"
+
+// StartPostgres starts a server for callers that have no test, such as
+// TestMain. The caller removes it.
+func StartPostgres(settings ...Setting) (*PG, error) {
+	binary, err := find("postgresql", []string{postgresPattern})
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp("", "sql2metrics-pg-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for PostgreSQL: %w", err)
+	}
+	pg := &PG{
+		Host:     "127.0.0.1",
+		User:     "postgres",
+		Password: "p@ss'w\\ord: %20/?#", // whatever reads it has to quote it
+		folder:   folder,
+		bin:      filepath.Dir(binary),
+	}
+	for _, s := range settings {
+		pg.settings = append(pg.settings, "-c", string(s))
+	}
+	if err = pg.init(); err == nil {
+		err = pg.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, pg.Remove())
+	}
+	return pg, nil
+}
+
+// init makes the data folder. PostgreSQL refuses to run as root, so root runs
+// it as the user postgres that comes with the package.
+func (pg *PG) init() error {
+	var err error
+	if pg.Port, err = freePort(); err != nil {
+		return err
+	}
+	passwordFile := filepath.Join(pg.folder, "password")
+	if err := os.WriteFile(passwordFile, []byte(pg.Password), 0o600); err != nil {
+		return fmt.Errorf("write password: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		if pg.credential, err = credentialOf("postgres"); err != nil {
+			return err
+		}
+		for _, path := range []string{pg.folder, passwordFile} {
+			if err := os.Chown(path, int(pg.credential.Uid), int(pg.credential.Gid)); err != nil {
+				return fmt.Errorf("give PostgreSQL its folder: %w", err)
+			}
+		}
+	}
+	initdb := exec.Command(filepath.Join(pg.bin, "initdb"), "--pgdata", pg.Folder(), "--username", pg.User,
+		"--pwfile", passwordFile, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	initdb.Dir = "/"
+	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: pg.credential}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func credentialOf(name string) (*syscall.Credential, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("find the user PostgreSQL runs as: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("uid of %s: %w", name, err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("gid of %s: %w", name, err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// Folder returns the data folder, for files such as pg_hba.conf.
+func (pg *PG) Folder() string { return filepath.Join(pg.folder, "data") }
+
+// Addr returns host:port.
+func (pg *PG) Addr() string { return net.JoinHostPort(pg.Host, strconv.Itoa(pg.Port)) }
+
+// Start starts the server on the port it always had and returns when it
+// answers. It does nothing if the server runs.
+func (pg *PG) Start() error {
+	pg.mu.Lock()
+	defer pg.mu.Unlock()
+	if pg.process != nil {
+		return nil
+	}
+	args := append([]string{
+		"-D", pg.Folder(), "-p", strconv.Itoa(pg.Port), "-h", pg.Host, "-k", pg.folder,
+		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
+		"-c", "shared_buffers=32MB", "-c", "max_connections=60", "-c", "autovacuum=off",
+	}, pg.settings...)
+	p, err := startProcess(pg.credential, filepath.Join(pg.bin, "postgres"), args...)
+	if err != nil {
+		return err
+	}
+	if err := p.ready(func() error { return pg.run("SELECT 1") }); err != nil {
+		return errors.Join(err, p.stop(syscall.SIGQUIT))
+	}
+	pg.process = p
+	return nil
+}
+
+// Stop ends the server at once: clients lose their connections.
+func (pg *PG) Stop() error {
+	pg.mu.Lock()
+	defer pg.mu.Unlock()
+	if pg.process == nil {
+		return nil
+	}
+	p := pg.process
+	pg.process = nil
+	return p.stop(syscall.SIGINT)
+}
+
+// Pause makes the server stop answering without closing anything, as a
+// machine that hangs or a network that swallows packets does.
+func (pg *PG) Pause() error { return pg.signal(syscall.SIGSTOP) }
+
+// Resume undoes Pause.
+func (pg *PG) Resume() error { return pg.signal(syscall.SIGCONT) }
+
+// signal sends sig to the server and to its children, which have no process
+// group of their own when the test binary started the server.
+func (pg *PG) signal(sig syscall.Signal) error {
+	pg.mu.Lock()
+	defer pg.mu.Unlock()
+	if pg.process == nil {
+		return errors.New("signal PostgreSQL: it is stopped")
+	}
+	main := pg.process.cmd.Process.Pid
+	pids := []int{main}
+	pids = append(pids, children(main)...)
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal PostgreSQL: %w", err)
+		}
+	}
+	return nil
+}
+
+// children returns the processes whose parent is pid.
+func children(pid int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var found []int
+	for _, path := range stats {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		// pid (name) state parent …; the name may hold anything.
+		fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			child, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			if err == nil {
+				found = append(found, child)
+			}
+		}
+	}
+	return found
+}
+
+// Remove ends the server and removes its folder.
+func (pg *PG) Remove() error {
+	return errors.Join(pg.Stop(), os.RemoveAll(pg.folder))
+}
+
+// connect opens a connection as the superuser, in no pool.
+func (pg *PG) connect(ctx context.Context) (*pgconn.PgConn, error) {
+	cfg, err := pgconn.ParseConfig(fmt.Sprintf(
+		"host=%s port=%d user=%s dbname=postgres sslmode=disable application_name=e2e", pg.Host, pg.Port, pg.User))
+	if err != nil {
+		return nil, fmt.Errorf("connect as superuser: %w", err)
+	}
+	cfg.Password = pg.Password
+	return pgconn.ConnectConfig(ctx, cfg)
+}
+
+// run runs statements in one batch, outside a transaction if it is one.
+func (pg *PG) run(sql string) error {
+	_, err := pg.query(sql)
+	return err
+}
+
+func (pg *PG) query(sql string) ([][]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startWait)
+	defer cancel()
+	c, err := pg.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close(ctx)
+	results, err := c.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", sql, err)
+	}
+	var rows [][]string
+	for _, r := range results {
+		for _, values := range r.Rows {
+			row := make([]string, len(values))
+			for i, v := range values {
+				row[i] = string(v)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// Exec runs statements as the superuser.
+func (pg *PG) Exec(tb testing.TB, statements ...string) {
+	tb.Helper()
+	for _, sql := range statements {
+		if err := pg.run(sql); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// Query returns the rows of a query, run as the superuser, as psql shows
+// them; NULL is empty.
+func (pg *PG) Query(tb testing.TB, sql string) [][]string {
+	tb.Helper()
+	rows, err := pg.query(sql)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return rows
+}
+
+// Connections returns how many connections applications of this name have.
+func (pg *PG) Connections(tb testing.TB, application string) int {
+	tb.Helper()
+	return pg.count(tb, application, "")
+}
+
+// Running returns how many of them are inside a query or transaction.
+func (pg *PG) Running(tb testing.TB, application string) int {
+	tb.Helper()
+	return pg.count(tb, application, " AND state <> 'idle'")
+}
+
+func (pg *PG) count(tb testing.TB, application, and string) int {
+	tb.Helper()
+	quoted := "'" + strings.ReplaceAll(application, "'", "''") + "'"
+	rows := pg.Query(tb, "SELECT count(*) FROM pg_stat_activity WHERE application_name = "+quoted+and)
+	n, err := strconv.Atoi(rows[0][0])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+// Reload makes the server read pg_hba.conf and certificates again.
+func (pg *PG) Reload(tb testing.TB) {
+	tb.Helper()
+	const loaded = "SELECT pg_conf_load_time()::text"
+	before := pg.Query(tb, loaded)[0][0]
+	pg.Exec(tb, "SELECT pg_reload_conf()")
+	Eventually(tb, "PostgreSQL reloads its configuration", func() bool { return pg.Query(tb, loaded)[0][0] != before })
+}

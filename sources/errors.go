@@ -1,0 +1,61 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sql2metrics/config"
+)
+
+// ErrClosed is what a query returns on a source that was closed before it or
+// meanwhile.
+var ErrClosed = errors.New("source is closed")
+
+// ConnectError says that the server could not be reached or refused the
+// login: the query never ran. It is what decides the series up.
+type ConnectError struct {
+	Source string
+	Err    error // says where to and what to do
+}
+
+// Error implements error.
+func (e *ConnectError) Error() string { return "connect to source " + e.Source + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// timeoutError says that a query was stopped at its own time limit.
+type timeoutError struct{ after time.Duration }
+
+func (e *timeoutError) Error() string { return "query timed out after " + e.after.String() }
+
+// Is makes a timeout at the server the same as one at the client.
+func (e *timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// rowError carries an error of the caller's row function past everything that
+// explains errors of the database.
+type rowError struct{ err error }
+
+func (e *rowError) Error() string { return e.err.Error() }
+
+// queryError is the one place where an error gets the names of its source and
+// its query. ctx is the query's, from [lifetime.begin].
+func queryError(ctx context.Context, source string, q config.Query, err error) error {
+	var (
+		row     *rowError
+		connect *ConnectError
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &row):
+		return row.err
+	case errors.As(err, &connect):
+		return fmt.Errorf("query %s: %w", q.Name, err)
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	}
+	return fmt.Errorf("query %s of source %s: %w", q.Name, source, err)
+}

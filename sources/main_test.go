@@ -1,0 +1,33 @@
+package sources_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"sql2metrics/e2e/servers"
+)
+
+// shared is the PostgreSQL server of the tests that need not stop one.
+var shared servers.SharedPostgres
+
+// suite ends the shared server before goroutines are counted.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
+	code := s.M.Run()
+	if err := shared.Remove(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func TestMain(m *testing.M) {
+	if task := os.Getenv(taskVariable); task != "" {
+		os.Exit(runTask(task))
+	}
+	goleak.VerifyTestMain(suite{m})
+}

@@ -1,0 +1,236 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sql2metrics/config"
+)
+
+const (
+	// confirmWait is how long a cancelled query may take to end before its
+	// connection is dropped.
+	confirmWait = 2 * time.Second
+
+	// timeoutGrace is how much later than the server the client gives up on a
+	// query: only when the server does not keep the limit it was given.
+	timeoutGrace = time.Second
+)
+
+// postgres is a PostgreSQL server, or anything that speaks its protocol.
+type postgres struct {
+	name    string
+	timeout time.Duration // of a ping
+	pool    *pgPool
+	life    lifetime
+
+	// formats has, by SQL text, the result formats of queries that cannot be
+	// read with binary results alone: []int16, one per column.
+	formats sync.Map
+}
+
+func openPostgres(s config.Source, log *slog.Logger, now func() time.Time) (Source, error) {
+	pool, err := newPgPool(s, log, now)
+	if err != nil {
+		return nil, err
+	}
+	return &postgres{name: s.Name, timeout: s.Timeout, pool: pool}, nil
+}
+
+// Query implements [Source].
+func (p *postgres) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
+	ctx, end, err := p.life.begin(ctx)
+	if err != nil {
+		return queryError(ctx, p.name, q, err)
+	}
+	defer end()
+	err = p.onConn(ctx, q.Timeout, func(c *pgConn) error {
+		formats, _ := p.formats.Load(q.SQL)
+		known, _ := formats.([]int16)
+		err := c.query(ctx, p.name, q, known, each)
+		var other *formatsError
+		if errors.As(err, &other) {
+			p.formats.Store(q.SQL, other.wanted)
+			err = c.query(ctx, p.name, q, other.wanted, each)
+		}
+		return err
+	})
+	return queryError(ctx, p.name, q, err)
+}
+
+// Ping implements [Source].
+func (p *postgres) Ping(ctx context.Context) error {
+	ping := config.Query{Name: "ping"}
+	ctx, end, err := p.life.begin(ctx)
+	if err != nil {
+		return queryError(ctx, p.name, ping, err)
+	}
+	defer end()
+	err = p.onConn(ctx, p.timeout, func(c *pgConn) error {
+		ctx, cancel := withTimeout(ctx, p.timeout)
+		defer cancel()
+		err := c.Exec(ctx, comment(p.name, ping.Name)).Close()
+		return asTimeout(ctx, p.timeout, err)
+	})
+	return queryError(ctx, p.name, ping, err)
+}
+
+// Close implements [Source].
+func (p *postgres) Close() error {
+	p.life.close()
+	p.pool.close()
+	return nil
+}
+
+// onConn runs fn on a connection of the pool. A pooled connection that turns
+// out to be dead before it returned a row is replaced once by a new one, so
+// that a restart of the server costs no round.
+func (p *postgres) onConn(ctx context.Context, wait time.Duration, fn func(*pgConn) error) error {
+	for fresh := false; ; fresh = true {
+		c, err := p.pool.acquire(ctx, wait, fresh)
+		if err != nil {
+			return err
+		}
+		pooled := c.used
+		err = fn(c)
+		c.used = true
+		dead, gotRows := c.IsClosed(), c.gotRows
+		p.pool.release(c)
+
+		var row *rowError
+		switch {
+		case err == nil || !dead || gotRows || ctx.Err() != nil:
+			return err
+		case errors.As(err, &row) || errors.Is(err, context.DeadlineExceeded):
+			return err
+		case !pooled || fresh:
+			return &ConnectError{Source: p.name, Err: err}
+		}
+	}
+}
+
+// comment returns the comment by which a DBA finds out whose statement it is.
+// It cannot be ended by what stands in the names.
+func comment(source, query string) string {
+	plain := func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("_-.:@", r):
+			return r
+		}
+		return '_'
+	}
+	return "/* sql2metrics source=" + strings.Map(plain, source) + " query=" + strings.Map(plain, query) + " */ "
+}
+
+// query runs q in a read-only transaction of its own. All of it is sent at
+// once, which makes one round trip. When the query fails the server skips
+// what follows up to the next Sync and leaves the transaction open, so the
+// ROLLBACK stands behind a Sync of its own: it ends both a good and a failed
+// transaction.
+//
+// There is no prepared statement with a name and no startup parameter beyond
+// the usual ones, so a pooler in between is no obstacle.
+func (c *pgConn) query(ctx context.Context, source string, q config.Query, formats []int16, each func(*Row) error) error {
+	ctx, cancel := withTimeout(ctx, q.Timeout)
+	defer cancel()
+	if formats == nil {
+		formats = allBinary
+	}
+	limit := (q.Timeout + time.Millisecond - 1) / time.Millisecond
+
+	pl := c.StartPipeline(ctx)
+	pl.SendQueryParams("BEGIN READ ONLY", nil, nil, nil, nil)
+	pl.SendQueryParams("SET LOCAL statement_timeout = "+strconv.FormatInt(int64(limit), 10), nil, nil, nil, nil)
+	pl.SendQueryParams(comment(source, q.Name)+q.SQL, nil, nil, nil, formats)
+	pl.SendPipelineSync()
+	pl.SendQueryParams("ROLLBACK", nil, nil, nil, nil)
+	started := time.Now()
+	err := pl.Sync()
+	if err == nil {
+		err = c.readRows(pl, each)
+	}
+	var row *rowError
+	if errors.As(err, &row) {
+		cancel()
+	}
+	if end := pl.Close(); err == nil {
+		err = end
+	}
+	if overdue(err) && ctx.Err() == nil && time.Since(started) >= q.Timeout {
+		return &timeoutError{q.Timeout}
+	}
+	return asTimeout(ctx, q.Timeout, err)
+}
+
+// readRows hands on the rows of the third statement in pl.
+func (c *pgConn) readRows(pl *pgconn.Pipeline, each func(*Row) error) error {
+	for range 2 {
+		if _, err := pl.GetResults(); err != nil {
+			return err
+		}
+	}
+	results, err := pl.GetResults()
+	if err != nil {
+		return err
+	}
+	result, ok := results.(*pgconn.ResultReader)
+	if !ok {
+		return errors.New("read result: the server's answers are out of step")
+	}
+	fields := result.FieldDescriptions()
+	if wanted := resultFormats(fields); !slices.EqualFunc(wanted, fields, hasFormat) {
+		return &formatsError{wanted}
+	}
+	c.prepareRow(fields)
+	for result.NextRow() {
+		c.gotRows = true
+		if err := c.decodeRow(result.Values()); err != nil {
+			return err
+		}
+		if err := each(&c.row); err != nil {
+			return &rowError{err}
+		}
+	}
+	_, err = result.Close()
+	return err
+}
+
+// formatsError says that the result came in formats that cannot be read, and
+// which ones to ask for instead. It comes before the first row.
+type formatsError struct{ wanted []int16 }
+
+func (e *formatsError) Error() string { return "result has columns in a format that cannot be read" }
+
+// withTimeout returns ctx with the client's own limit on a query, if it has
+// one.
+func withTimeout(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, limit+timeoutGrace, &timeoutError{limit})
+}
+
+// asTimeout replaces err by the cause for which ctx ended, if that is a
+// timeout of the query.
+func asTimeout(ctx context.Context, limit time.Duration, err error) error {
+	var timeout *timeoutError
+	if err != nil && errors.As(context.Cause(ctx), &timeout) {
+		return timeout
+	}
+	return err
+}
+
+// overdue tells whether the server stopped the query. Its code is the same
+// for a time limit and for a cancel by somebody.
+func overdue(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "57014"
+}

@@ -1,0 +1,284 @@
+package sources
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"sql2metrics/config"
+)
+
+// pgNeutral are the connection parameters that pgconn would otherwise take
+// from PG* variables, from the home folder or from the operating system's
+// user. A source is what its configuration says and nothing else.
+var pgNeutral = [][2]string{
+	{"host", "127.0.0.1"},
+	{"port", "5432"},
+	{"user", noUser},
+	{"password", ""},
+	{"dbname", ""},
+	{"passfile", ""},
+	{"servicefile", ""},
+	{"application_name", "sql2metrics"},
+	{"client_encoding", "UTF8"},
+	{"connect_timeout", "0"},
+	{"sslmode", "prefer"},
+	{"sslkey", ""},
+	{"sslcert", ""},
+	{"sslcertmode", "allow"},
+	{"sslsni", "1"},
+	{"sslrootcert", ""},
+	{"sslpassword", ""},
+	{"sslnegotiation", ""},
+	{"target_session_attrs", "any"},
+	{"timezone", ""},
+	{"options", ""},
+	{"min_protocol_version", "3.0"},
+	{"max_protocol_version", "3.0"},
+	{"channel_binding", "prefer"},
+	{"require_auth", ""},
+}
+
+// noUser stands for a user that nobody named.
+const noUser = "?"
+
+// fileError says that a file a connection needs cannot be read. It may be
+// there at the next attempt.
+type fileError struct{ err error }
+
+func (e *fileError) Error() string { return e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }
+
+// pgConfig makes the driver's configuration of s. It reads the password, CA
+// and certificate files, so it is called for each connection.
+func pgConfig(s config.Source) (*pgconn.Config, error) {
+	if os.Getenv("PGSERVICE") != "" {
+		return nil, errors.New("the environment variable PGSERVICE is set and would change where sources connect to; unset it")
+	}
+	dsn := pgFields(s)
+	if s.DSN.IsSet() {
+		dsn = pgComplete(s.DSN.Reveal())
+	}
+	cfg, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		return nil, pgConfigError(s, err)
+	}
+	if cfg.User == noUser {
+		return nil, errors.New("no user to log in as; set user")
+	}
+	// An empty parameter only kept the environment's value out.
+	for name, value := range cfg.RuntimeParams {
+		if value == "" {
+			delete(cfg.RuntimeParams, name)
+		}
+	}
+	if s.TLS.ServerName != "" {
+		setServerName(cfg, s.TLS.ServerName)
+	}
+	if s.Password.IsSet() {
+		cfg.Password = s.Password.Reveal()
+	}
+	if s.PasswordFile != "" {
+		password, err := os.ReadFile(s.PasswordFile)
+		if err != nil {
+			return nil, &fileError{fmt.Errorf("read password_file: %w", err)}
+		}
+		cfg.Password = strings.TrimRight(string(password), "\r\n")
+	}
+	return cfg, nil
+}
+
+// pgFields spells the structured fields of s as a connection string. The
+// password is not among them: no parser needs to see it.
+func pgFields(s config.Source) string {
+	given := map[string]string{
+		"host":        s.Host,
+		"user":        s.User,
+		"dbname":      s.Database,
+		"sslmode":     s.TLS.Mode,
+		"sslrootcert": s.TLS.CAFile,
+		"sslcert":     s.TLS.CertFile,
+		"sslkey":      s.TLS.KeyFile,
+	}
+	if s.Port != 0 {
+		given["port"] = strconv.Itoa(s.Port)
+	}
+	var b strings.Builder
+	for _, p := range pgNeutral {
+		value := given[p[0]]
+		if value == "" {
+			value = p[1]
+		}
+		writeKeyword(&b, p[0], value)
+	}
+	return b.String()
+}
+
+func writeKeyword(b *strings.Builder, name, value string) {
+	b.WriteString(name + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "' ")
+}
+
+// pgComplete adds to a data_source_name the neutral parameters it leaves out.
+func pgComplete(dsn string) string {
+	var b strings.Builder
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		// Of a parameter that stands twice, the last counts.
+		for _, p := range pgNeutral {
+			writeKeyword(&b, p[0], p[1])
+		}
+		return b.String() + dsn
+	}
+	given, separator := urlParameters(dsn)
+	b.WriteString(dsn)
+	for _, p := range pgNeutral {
+		if !given[p[0]] {
+			b.WriteString(separator + p[0] + "=" + url.QueryEscape(p[1]))
+			separator = "&"
+		}
+	}
+	return b.String()
+}
+
+// urlParameters tells which parameters a connection URL gives, and what
+// separates one more from them. It looks for the parts where pgconn does and
+// checks nothing: what is malformed is pgconn's to refuse.
+func urlParameters(dsn string) (given map[string]bool, separator string) {
+	given = make(map[string]bool)
+	_, rest, _ := strings.Cut(dsn, "://")
+	if at := strings.IndexAny(rest, "@/"); at >= 0 && rest[at] == '@' {
+		user, password, _ := strings.Cut(rest[:at], ":")
+		given["user"], given["password"] = user != "", password != ""
+		rest = rest[at+1:]
+	}
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	hosts, database, _ := strings.Cut(rest, "/")
+	given["host"] = hosts != "" && hosts[0] != ':'
+	given["port"] = strings.Contains(hosts[strings.LastIndex(hosts, "]")+1:], ":")
+	given["dbname"] = database != ""
+	if !hasQuery {
+		return given, "?"
+	}
+	for parameter := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(parameter, "=")
+		switch name {
+		case "database":
+			name = "dbname"
+		case "ssl":
+			name = "sslmode"
+		}
+		given[name] = true
+	}
+	return given, "&"
+}
+
+func setServerName(cfg *pgconn.Config, name string) {
+	set := func(t *tls.Config) {
+		if t != nil {
+			t.ServerName = name
+		}
+	}
+	set(cfg.TLSConfig)
+	for _, f := range cfg.Fallbacks {
+		set(f.TLSConfig)
+	}
+}
+
+// pgConfigError explains why s makes no configuration. pgconn quotes a
+// data_source_name, and cannot always tell where the password is in one that
+// it did not understand, so those words are kept back.
+func pgConfigError(s config.Source, err error) error {
+	cause := errors.Unwrap(err)
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path):
+		return &fileError{fmt.Errorf("read TLS file: %w", path)}
+	case !s.DSN.IsSet():
+		return fmt.Errorf("connection settings: %w", cmpErr(cause, err))
+	case cause != nil && strings.Contains(err.Error(), "failed to configure TLS"):
+		return fmt.Errorf("data_source_name: %w", cause)
+	}
+	return errors.New("data_source_name cannot be read: it is either postgres://user@host:5432/database, with special characters percent-encoded, or words like host=… user=… dbname=…; a password is best given as password_file")
+}
+
+func cmpErr(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+// pgConnectError says where to a connection failed and what to do about it.
+func pgConnectError(cfg *pgconn.Config, err error) error {
+	_, address := pgconn.NetworkAddress(cfg.Host, cfg.Port)
+	return &pgDialError{where: address + " as user " + cfg.User, hint: pgHint(err), err: err}
+}
+
+// pgDialError prints one line for what pgconn reports as a list of attempts.
+type pgDialError struct {
+	where, hint string
+	err         error
+}
+
+func (e *pgDialError) Error() string {
+	cause := e.err
+	if inner := errors.Unwrap(cause); inner != nil {
+		cause = inner
+	}
+	s := e.where + ": " + oneLine(cause.Error())
+	if e.hint != "" {
+		s += "; " + e.hint
+	}
+	return s
+}
+
+func (e *pgDialError) Unwrap() error { return e.err }
+
+// oneLine joins the lines of s and leaves out the repeated ones.
+func oneLine(s string) string {
+	var lines []string
+	seen := make(map[string]bool)
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" && !seen[line] {
+			seen[line] = true
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, ", ")
+}
+
+func pgHint(err error) string {
+	var (
+		pg        *pgconn.PgError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		dns       *net.DNSError
+	)
+	switch {
+	case errors.As(err, &pg) && pg.Code == "28P01":
+		return "check user and password, or password_file"
+	case errors.As(err, &pg) && pg.Code == "28000":
+		return "check user and the server's pg_hba.conf"
+	case errors.As(err, &pg) && pg.Code == "3D000":
+		return "check database"
+	case errors.As(err, &authority):
+		return "check tls.ca_file: it does not hold the authority that signed the server's certificate"
+	case errors.As(err, &hostname):
+		return "check host, or set tls.server_name to a name in the server's certificate"
+	case errors.As(err, &dns):
+		return "check host"
+	case strings.Contains(err.Error(), "connection refused"):
+		return "is the server running, and listening there?"
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return "the server has TLS off: set sslmode to prefer or disable, or turn it on"
+	}
+	return ""
+}

@@ -1,0 +1,192 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"sql2metrics/config"
+)
+
+// sqlite is one SQLite database file, read beside the application that owns
+// it.
+type sqlite struct {
+	name    string
+	path    string // absolute
+	timeout time.Duration
+	life    lifetime
+	slots   chan struct{}
+
+	mu   sync.Mutex
+	idle []*sqliteConn
+}
+
+func openSQLite(s config.Source) (Source, error) {
+	path := s.Path
+	if s.DSN.IsSet() {
+		var err error
+		if path, err = sqlitePath(s.DSN.Reveal()); err != nil {
+			return nil, err
+		}
+	}
+	if path == "" || path == ":memory:" {
+		return nil, errors.New("no file to read; set path to the database of an application")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find path: %w", err)
+	}
+	return &sqlite{
+		name:    s.Name,
+		path:    path,
+		timeout: s.Timeout,
+		slots:   make(chan struct{}, max(s.MaxConnections, 1)),
+	}, nil
+}
+
+// sqlitePath returns the file that a data_source_name means: a path, or
+// SQLite's own form file:path?mode=ro. Other parameters would be without
+// effect here, so they are refused.
+func sqlitePath(dsn string) (string, error) {
+	rest, ok := strings.CutPrefix(dsn, "file:")
+	if !ok {
+		return dsn, nil
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	if after, ok := strings.CutPrefix(path, "//"); ok {
+		host, file, _ := strings.Cut(after, "/")
+		if host != "" && host != "localhost" {
+			return "", fmt.Errorf("data_source_name: file://%s is on another host; write file:///path", host)
+		}
+		path = "/" + file
+	}
+	parameters, err := url.ParseQuery(query)
+	if err != nil {
+		return "", fmt.Errorf("data_source_name: %w", err)
+	}
+	for name := range parameters {
+		if name != "mode" || parameters.Get(name) != "ro" {
+			return "", fmt.Errorf("data_source_name: parameter %s=%s is not supported; the file is always opened with mode=ro", name, parameters.Get(name))
+		}
+	}
+	path, err = url.PathUnescape(path)
+	if err != nil {
+		return "", fmt.Errorf("data_source_name: %w", err)
+	}
+	return path, nil
+}
+
+// Query implements [Source].
+func (s *sqlite) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
+	ctx, end, err := s.life.begin(ctx)
+	if err != nil {
+		return queryError(ctx, s.name, q, err)
+	}
+	defer end()
+	err = s.onConn(ctx, q.Timeout, func(ctx context.Context, c *sqliteConn) error {
+		return c.query(ctx, q.SQL, each)
+	})
+	return queryError(ctx, s.name, q, err)
+}
+
+// Ping implements [Source]. It reads the file's header.
+func (s *sqlite) Ping(ctx context.Context) error {
+	ping := config.Query{Name: "ping"}
+	ctx, end, err := s.life.begin(ctx)
+	if err != nil {
+		return queryError(ctx, s.name, ping, err)
+	}
+	defer end()
+	err = s.onConn(ctx, s.timeout, func(ctx context.Context, c *sqliteConn) error {
+		return c.query(ctx, "PRAGMA schema_version", func(*Row) error { return nil })
+	})
+	return queryError(ctx, s.name, ping, err)
+}
+
+// Close implements [Source].
+func (s *sqlite) Close() error {
+	s.life.close()
+	for c := s.popIdle(); c != nil; c = s.popIdle() {
+		c.close()
+	}
+	return nil
+}
+
+// onConn runs fn on a connection that nobody else uses, with ctx limited to
+// limit.
+func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(context.Context, *sqliteConn) error) error {
+	timed := ctx
+	if limit > 0 {
+		var cancel context.CancelFunc
+		timed, cancel = context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
+		defer cancel()
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-timed.Done():
+		return fmt.Errorf("all %d connections were busy; raise max_connections or spread the queries: %w", cap(s.slots), context.Cause(timed))
+	}
+	c, err := s.connection()
+	if err != nil {
+		return &ConnectError{Source: s.name, Err: err}
+	}
+	err = fn(timed, c)
+	if c.reusable() {
+		s.mu.Lock()
+		s.idle = append(s.idle, c)
+		s.mu.Unlock()
+	} else {
+		c.close()
+	}
+	var failed *sqliteError
+	if errors.As(err, &failed) {
+		switch {
+		case timed.Err() != nil:
+			return context.Cause(timed)
+		case failed.unreachable():
+			return &ConnectError{Source: s.name, Err: fmt.Errorf("open %s: %w", s.path, err)}
+		}
+	}
+	return err
+}
+
+func (s *sqlite) popIdle() *sqliteConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.idle) == 0 {
+		return nil
+	}
+	c := s.idle[len(s.idle)-1]
+	s.idle = s.idle[:len(s.idle)-1]
+	return c
+}
+
+// connection returns an idle connection to the file that is at the path now,
+// or a new one. An application may put another file in its place, and what is
+// open would stay the old one for ever.
+func (s *sqlite) connection() (*sqliteConn, error) {
+	file, err := os.Stat(s.path)
+	if err != nil {
+		return nil, fmt.Errorf("find database: %w", err)
+	}
+	if !file.Mode().IsRegular() {
+		return nil, fmt.Errorf("open %s: not a regular file", s.path)
+	}
+	for c := s.popIdle(); c != nil; c = s.popIdle() {
+		if os.SameFile(c.file, file) {
+			return c, nil
+		}
+		c.close()
+	}
+	if err := mayOpenWAL(s.path, file); err != nil {
+		return nil, err
+	}
+	return openSQLiteConn(s.path, file)
+}
