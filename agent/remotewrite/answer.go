@@ -1,0 +1,121 @@
+package remotewrite
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"sql2metrics/config"
+)
+
+// verdict is what an answer means for its request.
+type verdict int
+
+const (
+	// accepted: the receiver has it.
+	accepted verdict = iota
+	// refused: the receiver will never take it. It is counted and left.
+	refused
+	// reworded: the receiver may take it in the other protocol.
+	reworded
+	// unavailable: the same bytes again, later.
+	unavailable
+	// misconfigured: nothing will be taken until somebody changes something,
+	// there or here. The data is held.
+	misconfigured
+)
+
+// judge says what an answer means. It is the only place that knows statuses.
+// p is the protocol of the request; mayReword says that the endpoint may be
+// spoken to in either and has not refused the other one just now; confirmed
+// says that the endpoint has shown that it speaks 2.0.
+func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
+	switch {
+	case a.err != nil:
+		return unavailable
+	case a.status/100 == 2:
+		// A receiver of 1.0 that does not look at Content-Type finds no series
+		// in a request of 2.0 and is content.
+		if p == config.ProtocolV2 && !a.counted && !confirmed && mayReword {
+			return reworded
+		}
+		return accepted
+	case a.status == http.StatusTooManyRequests, a.status/100 == 5:
+		return unavailable
+	case a.status == http.StatusUnsupportedMediaType:
+		if mayReword {
+			return reworded
+		}
+		return misconfigured
+	case a.status == http.StatusBadRequest && p == config.ProtocolV2 && !confirmed && mayReword:
+		return reworded
+	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden,
+		a.status == http.StatusNotFound, a.status == http.StatusProxyAuthRequired,
+		a.status/100 == 3:
+		return misconfigured
+	case a.status/100 == 4:
+		return refused
+	default:
+		// 1xx cannot get here, and nobody knows what 600 and above want.
+		return misconfigured
+	}
+}
+
+// advice tells the operator what to do about a misconfigured answer.
+func (a *answer) advice() string {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return "check basic_auth, authorization and the tenant header of this remote_write"
+	case http.StatusNotFound:
+		return "check the path of the url of this remote_write"
+	case http.StatusProxyAuthRequired:
+		return "check the user and password in proxy_url of this remote_write"
+	case http.StatusUnsupportedMediaType:
+		return "the receiver takes neither protocol; check the url, and protobuf_message if it is set"
+	}
+	if a.status/100 == 3 {
+		return "the url is answered with a redirect, which is not followed; put the address it leads to in the url of this remote_write"
+	}
+	return "check that the url of this remote_write is a remote write receiver"
+}
+
+// String is the answer as a log shows it.
+func (a *answer) String() string {
+	if a.err != nil {
+		return a.err.Error()
+	}
+	s := strconv.Itoa(a.status)
+	if t := http.StatusText(a.status); t != "" {
+		s += " " + t
+	}
+	if a.location != "" {
+		s += " to " + a.location
+	}
+	if a.words != "" {
+		s += ": " + a.words
+	}
+	return s
+}
+
+// code is the label value for the answer in metrics.
+func (a *answer) code() string {
+	if a.err != nil {
+		return "error"
+	}
+	return strconv.Itoa(a.status)
+}
+
+// maxRetryAfter bounds for how long a receiver can silence an endpoint.
+const maxRetryAfter = 5 * time.Minute
+
+// wait returns what Retry-After asks for, in seconds or as a date, between
+// zero and maxRetryAfter.
+func (a *answer) wait(now time.Time) time.Duration {
+	var d time.Duration
+	if s, err := strconv.ParseUint(a.retryAfter, 10, 31); err == nil {
+		d = time.Duration(s) * time.Second
+	} else if t, err := http.ParseTime(a.retryAfter); err == nil {
+		d = t.Sub(now)
+	}
+	return min(max(d, 0), maxRetryAfter)
+}

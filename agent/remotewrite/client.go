@@ -1,0 +1,143 @@
+package remotewrite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	promconfig "github.com/prometheus/common/config"
+
+	"sql2metrics/config"
+	"sql2metrics/wal"
+)
+
+// The headers by which a receiver of 2.0 says what it stored.
+const (
+	headerSamplesWritten    = "X-Prometheus-Remote-Write-Samples-Written"
+	headerHistogramsWritten = "X-Prometheus-Remote-Write-Histograms-Written"
+	headerExemplarsWritten  = "X-Prometheus-Remote-Write-Exemplars-Written"
+)
+
+const (
+	maxWords = 1 << 10  // of an error's body that is kept
+	maxDrain = 64 << 10 // of a body that is read so that its connection can be used again
+)
+
+// client posts requests to one endpoint. It tries once: retries, and what an
+// answer means, are its caller's.
+type client struct {
+	http    *http.Client
+	url     string
+	timeout time.Duration
+	headers map[config.Protocol]http.Header
+}
+
+func newClient(e config.RemoteWrite, userAgent string) (*client, error) {
+	cfg := e.HTTP
+	// A redirected POST becomes a GET, and a login page answers it with 200.
+	cfg.FollowRedirects = false
+	c, err := promconfig.NewClientFromConfig(cfg, "remote_write")
+	if err != nil {
+		return nil, fmt.Errorf("build HTTP client: %w", err)
+	}
+	own := func(contentType, version string) http.Header {
+		h := http.Header{}
+		for name, value := range e.Headers {
+			h.Set(name, value.Reveal())
+		}
+		h.Set("Content-Encoding", "snappy")
+		h.Set("Content-Type", contentType)
+		h.Set("User-Agent", userAgent)
+		h.Set("X-Prometheus-Remote-Write-Version", version)
+		return h
+	}
+	return &client{
+		http:    c,
+		url:     e.URL.String(),
+		timeout: e.RemoteTimeout,
+		headers: map[config.Protocol]http.Header{
+			config.ProtocolV1: own("application/x-protobuf", "0.1.0"),
+			config.ProtocolV2: own("application/x-protobuf;proto="+string(config.ProtocolV2), "2.0.0"),
+		},
+	}, nil
+}
+
+// answer is what came of one attempt.
+type answer struct {
+	err        error // no status was received; says why
+	status     int
+	retryAfter string
+	location   string // of a redirect: scheme and host
+	words      string // the beginning of an error's body
+
+	counted bool       // one of the Written headers is there
+	written wal.Totals // what they say; a missing one says zero
+}
+
+// post sends body once.
+func (c *client) post(ctx context.Context, p config.Protocol, body []byte) answer {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return answer{err: withoutURL(err)}
+	}
+	req.Header = c.headers[p].Clone()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{err: withoutURL(err)}
+	}
+	defer resp.Body.Close()
+
+	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+	a.readWritten(resp.Header)
+	if resp.StatusCode/100 == 3 {
+		if to, err := resp.Location(); err == nil {
+			a.location = to.Scheme + "://" + to.Host
+		}
+	}
+	if resp.StatusCode/100 != 2 {
+		// The status is the answer. Words that cannot be read are no words.
+		words, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords))
+		a.words = string(bytes.TrimSpace(bytes.ToValidUTF8(words, []byte("?"))))
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	return a
+}
+
+func (a *answer) readWritten(h http.Header) {
+	read := func(name string) uint64 {
+		v := h.Get(name)
+		if v == "" {
+			return 0
+		}
+		a.counted = true
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	a.written = wal.Totals{
+		Samples:    read(headerSamplesWritten),
+		Histograms: read(headerHistogramsWritten),
+		Exemplars:  read(headerExemplarsWritten),
+	}
+}
+
+// withoutURL strips the URL from an error: its user, path and query may be
+// secret.
+func withoutURL(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}

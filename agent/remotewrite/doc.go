@@ -1,0 +1,27 @@
+// Package remotewrite ships the log to receivers of Prometheus remote write:
+// one [Shipper] per endpoint, each with its own cursor and its own pace.
+//
+// # Windows
+//
+// A shipper works in windows. A window is a run of whole frames from the
+// cursor on: what is there once its oldest frame is batch_send_deadline old,
+// or 131,072 samples at once when there is a backlog. External labels and
+// write_relabel_configs are applied, the samples are grouped by series, and
+// the series, in order of first appearance, are cut between series into
+// requests. The cursor moves when every request of the window has its answer.
+//
+// A window is a function of the log between two positions and of the
+// configuration, and of nothing else: no clock, no counter and no state of the
+// process goes into it. Its end and a hash of what shaped it are saved with the
+// cursor before the first byte is sent, so that a process that died is followed
+// by one that makes the same requests, byte for byte. They go first and alone.
+// A receiver that had stored one of them sees it again unmixed with anything
+// new, and whatever it says to it costs nothing new.
+//
+// # Accounting
+//
+// Every sample, histogram and exemplar that was appended since the cursor began
+// is sent, dropped for a named [Reason], unconfirmed or pending: [Ledger]. The
+// books are closed per window, with the cursor, and only what is saved is
+// shown, so no counter goes back when the process is killed.
+package remotewrite

@@ -1,0 +1,180 @@
+package remotewrite
+
+import (
+	"maps"
+	"time"
+
+	"sql2metrics/wal"
+)
+
+// Reason says why something that was appended will never be at the receiver.
+type Reason string
+
+// The reasons. The list is closed: nothing is dropped for another one.
+const (
+	// ReasonRelabel: write_relabel_configs drop the series, or leave it without labels.
+	ReasonRelabel Reason = "relabel"
+	// ReasonDuplicate: external labels and relabelling made two series one,
+	// and both had a sample for the same time in one window. The first in the
+	// log was kept.
+	ReasonDuplicate Reason = "duplicate"
+	// ReasonLoneExemplar: an exemplar whose series has no sample in the
+	// window, which the protocol does not allow.
+	ReasonLoneExemplar Reason = "lone_exemplar"
+	// ReasonEvicted: removed from the log to keep storage.max_bytes before it
+	// could be sent.
+	ReasonEvicted Reason = "evicted"
+	// ReasonDamaged: unreadable in the log.
+	ReasonDamaged Reason = "damaged"
+	// ReasonRejected: the receiver refused it for good, and cannot have it
+	// from an earlier attempt.
+	ReasonRejected Reason = "rejected"
+)
+
+// reasons are all of them, for metrics that begin at zero.
+var reasons = []Reason{
+	ReasonRelabel, ReasonDuplicate, ReasonLoneExemplar, ReasonEvicted, ReasonDamaged, ReasonRejected,
+}
+
+// Ledger accounts for everything appended to the log since the endpoint's
+// cursor began. It is one consistent snapshot, in which for each kind
+//
+//	Appended = Sent + sum(Dropped) + Unconfirmed + Pending
+//
+// Except for Pending, no number in it ever goes down, across restarts and
+// kills too.
+type Ledger struct {
+	Appended    wal.Totals
+	Sent        wal.Totals            // accepted by the receiver
+	Dropped     map[Reason]wal.Totals // will not be sent
+	Unconfirmed wal.Totals            // refused, but an earlier attempt may have stored it
+	Pending     wal.Totals            // neither yet; a window counts as pending until all of it is answered
+
+	Oldest   time.Time // time of append of the oldest pending frame known; zero if none is
+	Protocol string    // spoken with the endpoint: 1.0 or 2.0
+}
+
+// books are the counters that are saved with the cursor.
+type books struct {
+	base        wal.Totals // of the log where the cursor began
+	sent        wal.Totals
+	dropped     map[Reason]wal.Totals
+	unconfirmed wal.Totals
+}
+
+func (b *books) clone() books {
+	c := *b
+	c.dropped = maps.Clone(b.dropped)
+	return c
+}
+
+func (b *books) drop(r Reason, n wal.Totals) {
+	if !n.IsZero() {
+		b.dropped[r] = b.dropped[r].Add(n)
+	}
+}
+
+// outcome counts what became of the answered requests of a window. It goes
+// into the books when the window is done.
+type outcome struct {
+	sent, rejected, unconfirmed wal.Totals
+}
+
+// close books a window of which every request is answered.
+func (b *books) close(w *window, o outcome) {
+	b.sent = b.sent.Add(o.sent)
+	b.unconfirmed = b.unconfirmed.Add(o.unconfirmed)
+	b.drop(ReasonRejected, o.rejected)
+	for r, n := range w.dropped {
+		b.drop(r, n)
+	}
+}
+
+// public is what Ledger shows of a shipper: a copy, replaced as a whole.
+type public struct {
+	books    books
+	passed   wal.Totals // totals of the log where the reader stands
+	evicted  wal.Totals // of that, not in the books yet
+	oldest   int64      // Unix milliseconds; 0: no window
+	protocol string
+
+	// While the reader moves, passed is behind it, and what the log has
+	// removed meanwhile cannot be told from what has just been read. The
+	// number of before stands until the reader rests.
+	reading bool
+	ahead   wal.Totals // removed from the log in front of the reader
+}
+
+// Ledger returns the accounts as they are saved. It may be called from any
+// goroutine and does no I/O.
+func (s *Shipper) Ledger() Ledger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	stats := s.log.Stats()
+	p := &s.public
+	if !p.reading {
+		p.ahead = minus(stats.Oldest.Totals, p.passed)
+	}
+	l := Ledger{
+		Appended:    minus(stats.Appended, p.books.base),
+		Sent:        p.books.sent,
+		Dropped:     make(map[Reason]wal.Totals, len(reasons)),
+		Unconfirmed: p.books.unconfirmed,
+		Protocol:    p.protocol,
+	}
+	for _, r := range reasons {
+		l.Dropped[r] = p.books.dropped[r]
+	}
+	l.Dropped[ReasonEvicted] = l.Dropped[ReasonEvicted].Add(p.evicted).Add(p.ahead)
+
+	l.Pending = minus(minus(l.Appended, l.Sent), l.Unconfirmed)
+	for _, n := range l.Dropped {
+		l.Pending = minus(l.Pending, n)
+	}
+	if p.oldest != 0 {
+		l.Oldest = time.UnixMilli(p.oldest)
+	}
+	return l
+}
+
+// startReading holds the ledger still until publish.
+func (s *Shipper) startReading() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.public.reading = true
+}
+
+// publish makes the books and the place of the reader what Ledger shows. It is
+// called only when they are what is saved.
+func (s *Shipper) publish() {
+	p := public{
+		books:    s.books.clone(),
+		protocol: wireVersion(s.protocol()),
+	}
+	p.passed, p.evicted = s.passed()
+	if s.window.frames > 0 {
+		p.oldest = s.window.oldest
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.public = p
+}
+
+// minus is a - b, and zero where b is more.
+func minus(a, b wal.Totals) wal.Totals {
+	return wal.Totals{
+		Samples:    a.Samples - min(a.Samples, b.Samples),
+		Histograms: a.Histograms - min(a.Histograms, b.Histograms),
+		Exemplars:  a.Exemplars - min(a.Exemplars, b.Exemplars),
+	}
+}
+
+// least is the smaller of each.
+func least(a, b wal.Totals) wal.Totals {
+	return wal.Totals{
+		Samples:    min(a.Samples, b.Samples),
+		Histograms: min(a.Histograms, b.Histograms),
+		Exemplars:  min(a.Exemplars, b.Exemplars),
+	}
+}

@@ -1,0 +1,68 @@
+package remotewrite
+
+import (
+	"context"
+	"time"
+)
+
+// Run ships until ctx ends. It is a clock around Step and nothing else. It
+// returns nil once it has stopped; a request in flight is aborted.
+func (s *Shipper) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		changed := s.log.Changed()
+		rest, err := s.Step(ctx, time.Now())
+		if ctx.Err() != nil {
+			break
+		}
+		s.report(err)
+		if rest == 0 {
+			continue
+		}
+		if s.pace.waiting() {
+			changed = nil
+		}
+		sleep(ctx, rest, changed)
+	}
+	return nil
+}
+
+// Flush sends what the log has, without waiting for batch_send_deadline but
+// keeping to the backoff, until nothing is left or ctx ends; then it returns
+// the error of ctx. It is for the time between the end of Run and Close. What
+// is to be flushed must have been synced.
+func (s *Shipper) Flush(ctx context.Context) error {
+	for {
+		rest, err := s.step(ctx, time.Now(), 0)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.report(err)
+		if rest > 0 {
+			if err == nil && !s.pace.waiting() {
+				return nil
+			}
+			sleep(ctx, rest, nil)
+		}
+	}
+}
+
+// report logs trouble with the log when it begins and when it ends.
+func (s *Shipper) report(err error) {
+	switch {
+	case err != nil && !s.failing:
+		s.logger.Error("shipping has stopped; it is tried again until it goes on", "err", err)
+	case err == nil && s.failing:
+		s.logger.Info("shipping goes on")
+	}
+	s.failing = err != nil
+}
+
+func sleep(ctx context.Context, d time.Duration, changed <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-changed:
+	}
+}

@@ -1,0 +1,56 @@
+package remotewrite
+
+import "time"
+
+// pace decides how many requests may be in flight and when the next may go.
+// After trouble it lets one go, and doubles with each that is accepted.
+type pace struct {
+	shards   int // most requests in flight
+	min, max time.Duration
+	random   func() float64
+
+	limit    int // requests that may be in flight now
+	failures int // in a row
+	jitter   float64
+	retryAt  time.Time // zero: at once
+}
+
+func newPace(shards int, lowest, highest time.Duration, random func() float64) pace {
+	return pace{shards: shards, min: lowest, max: highest, random: random, limit: 1}
+}
+
+// rest is how long nothing may be sent.
+func (p *pace) rest(now time.Time) time.Duration { return max(0, p.retryAt.Sub(now)) }
+
+// waiting tells whether p waits for a retry.
+func (p *pace) waiting() bool { return !p.retryAt.IsZero() }
+
+func (p *pace) accepted() {
+	p.limit = min(2*p.limit, p.shards)
+	p.failures = 0
+	p.retryAt = time.Time{}
+}
+
+// unavailable backs off, for at least as long as the receiver asks. The jitter
+// is drawn once per outage, so that intervals never shrink.
+func (p *pace) unavailable(now time.Time, asked time.Duration) {
+	if p.failures == 0 {
+		p.jitter = 1 - 0.1*p.random()
+	}
+	d := p.max
+	if p.failures < 30 {
+		d = min(p.min<<p.failures, p.max)
+	}
+	p.failures++
+	p.hold(now, max(time.Duration(float64(d)*p.jitter), asked))
+}
+
+// misconfigured waits as long as it may.
+func (p *pace) misconfigured(now time.Time, asked time.Duration) {
+	p.hold(now, max(p.max, asked))
+}
+
+func (p *pace) hold(now time.Time, d time.Duration) {
+	p.limit = 1
+	p.retryAt = now.Add(d)
+}

@@ -1,0 +1,358 @@
+package remotewrite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"sql2metrics/config"
+	"sql2metrics/wal"
+)
+
+// Options shape a [Shipper]. All of them are needed unless said otherwise.
+type Options struct {
+	Endpoint       config.RemoteWrite
+	ExternalLabels labels.Labels
+	Log            *wal.Log
+	Logger         *slog.Logger
+	UserAgent      string                // name/version
+	Registerer     prometheus.Registerer // nil: no metrics. The label endpoint is added here.
+	Random         func() float64        // for jitter, in [0, 1); nil: math/rand
+}
+
+// idle is how long the loop rests when the log has nothing new.
+const idle = time.Minute
+
+// Shipper sends what is appended to the log to one endpoint, at least once and
+// in order per series, and keeps account of it.
+//
+// Step, Run, Flush and Close are for one goroutine at a time; Ledger is for
+// any.
+type Shipper struct {
+	endpoint config.RemoteWrite
+	log      *wal.Log
+	logger   *slog.Logger
+	client   *client
+	metrics  *metrics
+
+	cursor *wal.Cursor
+	reader *wal.Reader
+	frame  wal.Frame
+	held   bool // frame is read and belongs to the next window
+
+	table   *table
+	window  window
+	ready   bool      // window is cut and saved; its requests may be sent
+	resumed *inFlight // what a process before this one was sending; nil once it is taken up
+	outcome outcome   // of the answered requests of window
+	flights []*flight
+	encoder encoder
+
+	position wal.Position // all before it is booked
+	books    books
+	learned  learned
+	unsaved  bool                       // position, books, learned or outcome
+	shapes   map[config.Protocol]string // see shape
+	doubtful uint64                     // everything up to this sequence number may have been sent by a run whose cursor is lost
+
+	pace      pace
+	condition condition
+	declined  map[config.Protocol]bool // by the endpoint, since it last took something
+	rejecting bool                     // the receiver has refused samples since it last took a whole window
+	unasked   bool                     // it has been said that 2.0 is answered without Written headers
+	failing   bool                     // Run's last step failed
+
+	mu     sync.Mutex
+	public public
+}
+
+// New opens the cursor of the endpoint and prepares to ship. An endpoint the
+// log has not seen before begins at the end of the log. Nothing is sent yet.
+func New(o Options) (*Shipper, error) {
+	client, err := newClient(o.Endpoint, o.UserAgent)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %s: %w", o.Endpoint.Name, err)
+	}
+	cursor, err := o.Log.Cursor(o.Endpoint.Name, wal.StartEnd)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %s: open cursor: %w", o.Endpoint.Name, err)
+	}
+	random := o.Random
+	if random == nil {
+		random = rand.Float64
+	}
+	q := o.Endpoint.Queue
+	s := &Shipper{
+		endpoint: o.Endpoint,
+		log:      o.Log,
+		logger:   o.Logger.With("endpoint", o.Endpoint.Name),
+		client:   client,
+		cursor:   cursor,
+		reader:   o.Log.Reader(cursor.Position()),
+		table:    newTable(o.ExternalLabels, o.Endpoint.WriteRelabel),
+		position: cursor.Position(),
+		pace:     newPace(q.MaxShards, q.MinBackoff, q.MaxBackoff, random),
+		declined: map[config.Protocol]bool{},
+		shapes: map[config.Protocol]string{
+			config.ProtocolV1: shape(o.Endpoint, o.ExternalLabels, config.ProtocolV1),
+			config.ProtocolV2: shape(o.Endpoint, o.ExternalLabels, config.ProtocolV2),
+		},
+	}
+	for range q.MaxShards {
+		s.flights = append(s.flights, &flight{request: none})
+	}
+	s.restore(cursor.State())
+	s.window.reset(s.table)
+	s.publish()
+	if s.metrics, err = newMetrics(s, o.Registerer); err != nil {
+		return nil, errors.Join(fmt.Errorf("endpoint %s: register metrics: %w", o.Endpoint.Name, err), s.Close())
+	}
+	return s, nil
+}
+
+// restore takes over what was saved with the cursor.
+func (s *Shipper) restore(saved []byte) {
+	s.books = books{base: s.position.Totals, dropped: map[Reason]wal.Totals{}}
+	s.learned = learned{URL: address(s.endpoint)}
+	s.unsaved = true
+	if s.cursor.Recovered() {
+		s.doubtful = s.log.Stats().Synced.Seq
+	}
+	if len(saved) == 0 {
+		return
+	}
+	st, err := decodeState(saved)
+	if err != nil {
+		s.logger.Warn("the saved counters of this endpoint cannot be read; they begin at zero, its place in the log is kept", "err", err)
+		return
+	}
+	s.books.base = st.Base.totals()
+	s.books.sent = st.Sent.totals()
+	s.books.unconfirmed = st.Unconfirmed.totals()
+	for r, n := range st.Dropped {
+		s.books.dropped[r] = n.totals()
+	}
+	if st.Learned.URL == s.learned.URL {
+		s.learned = st.Learned
+	}
+	s.doubtful = st.Doubtful
+	s.resumed = st.Window
+	s.unsaved = false
+}
+
+// Close takes the metrics down and gives the cursor back, so that the log holds
+// nothing for this endpoint any more. To keep what is not sent for the next
+// start, close the log first: it closes the cursors of all endpoints together.
+func (s *Shipper) Close() error {
+	s.metrics.unregister()
+	s.client.http.CloseIdleConnections()
+	return errors.Join(s.reader.Close(), s.cursor.Close())
+}
+
+// Step makes one step: it fills a window, or takes up the one at hand, sends
+// what is not answered yet, and moves the cursor when everything is. It
+// returns how long the loop may rest before the next one: zero if there is
+// more to do. Unless the endpoint is being retried, the rest also ends when
+// Log.Changed says so.
+//
+// Trouble with the endpoint is not an error of Step; trouble with the log is.
+// When ctx ends, the requests in flight are aborted, and go first next time.
+func (s *Shipper) Step(ctx context.Context, now time.Time) (time.Duration, error) {
+	return s.step(ctx, now, s.endpoint.Queue.BatchSendDeadline)
+}
+
+func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duration) (time.Duration, error) {
+	if d := s.pace.rest(now); d > 0 {
+		return d, nil
+	}
+	if !s.ready {
+		if rest, err := s.advance(now, deadline); err != nil || !s.ready {
+			return rest, err
+		}
+	}
+	if err := s.send(ctx, now); err != nil {
+		return s.endpoint.Queue.MinBackoff, err
+	}
+	if s.window.unanswered() != none {
+		return s.pace.rest(now), nil
+	}
+	s.settle()
+	return s.advance(now, deadline)
+}
+
+// settle books the window and makes room for the next one. The books are
+// saved with that one, so that the cursor is written once.
+func (s *Shipper) settle() {
+	s.books.close(&s.window, s.outcome)
+	if s.rejecting && s.outcome.rejected.IsZero() && s.outcome.unconfirmed.IsZero() {
+		s.rejecting = false
+		s.logger.Info("the receiver takes everything again")
+	}
+	s.position = s.window.end
+	s.outcome = outcome{}
+	s.window.reset(s.table)
+	s.ready = false
+	s.unsaved = true
+}
+
+// advance reads frames into the window. When that fills it, it is cut and
+// saved, so that it is ready to be sent, and there is no rest.
+func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Duration, err error) {
+	if !s.window.closed {
+		s.startReading()
+		var full bool
+		if rest, full, err = s.fill(now, deadline); err != nil {
+			return s.endpoint.Queue.MinBackoff, err
+		}
+		if full {
+			s.window.cut(s.endpoint.Queue.MaxSamplesPerSend)
+			s.takeUp()
+		}
+	}
+	if s.window.closed || s.unsaved {
+		if err := s.save(); err != nil {
+			return s.endpoint.Queue.MinBackoff, err
+		}
+	}
+	s.ready = s.window.closed
+	s.publish()
+	return rest, nil
+}
+
+// fill reads frames until the window is full: as large as it may be, as old as
+// deadline, or, if it was in flight before a restart, as long as it was then.
+func (s *Shipper) fill(now time.Time, deadline time.Duration) (rest time.Duration, full bool, err error) {
+	for {
+		if !s.held {
+			err := s.reader.Next(&s.frame)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return 0, false, fmt.Errorf("read log: %w", err)
+			}
+			s.held = true
+		}
+		if s.window.frames > 0 && s.beyond(&s.frame) {
+			return 0, true, nil
+		}
+		if s.resumed != nil && s.frame.Position.Seq > s.resumed.End {
+			s.resumed = nil // the log has nothing of it any more
+		}
+		s.window.add(&s.frame, s.table)
+		s.held = false
+		if s.resumed != nil && s.window.end.Seq == s.resumed.End {
+			return 0, true, nil
+		}
+	}
+	if s.window.frames == 0 {
+		return idle, false, nil
+	}
+	age := now.Sub(time.UnixMilli(s.window.oldest))
+	if s.resumed != nil || age >= deadline || age < 0 {
+		// An age below zero means that the clock was set back, and says
+		// nothing about how long the frame has waited.
+		return 0, true, nil
+	}
+	return deadline - age, false, nil
+}
+
+// beyond tells whether f belongs to the window after this one.
+func (s *Shipper) beyond(f *wal.Frame) bool {
+	if s.resumed != nil {
+		return f.Position.Seq > s.resumed.End
+	}
+	return s.window.size()+weigh(f.Counts) > maxWindow
+}
+
+// takeUp marks the requests of a window just cut with what is known of them
+// from before. Those that a process before this one had not seen answered may
+// have been sent; if the requests are not the same as then, so may everything
+// in them.
+func (s *Shipper) takeUp() {
+	doubt := s.window.first <= s.doubtful
+	if r := s.resumed; r != nil {
+		s.resumed = nil
+		doubt = true
+		same := r.Shape == s.shape() && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
+		if same {
+			r.apply(s.window.requests)
+			s.outcome = outcome{sent: r.Sent.totals(), rejected: r.Rejected.totals(), unconfirmed: r.Unconfirmed.totals()}
+		}
+		s.logger.Info("requests that were in flight when the last run ended go first", "requests", len(s.window.requests), "unchanged", same)
+	}
+	for i := range s.window.requests {
+		s.window.requests[i].doubt = doubt
+	}
+}
+
+// save writes the cursor: the books, and the window if its requests may be
+// sent from here on.
+func (s *Shipper) save() error {
+	st := state{
+		Version:     stateVersion,
+		Base:        tallyOf(s.books.base),
+		Sent:        tallyOf(s.books.sent),
+		Unconfirmed: tallyOf(s.books.unconfirmed),
+		Dropped:     make(map[Reason]tally, len(s.books.dropped)),
+		Doubtful:    s.doubtful,
+		Learned:     s.learned,
+		Window:      s.resumed,
+	}
+	for r, n := range s.books.dropped {
+		st.Dropped[r] = tallyOf(n)
+	}
+	if s.window.closed {
+		st.Window = &inFlight{
+			End:         s.window.end.Seq,
+			Shape:       s.shape(),
+			Counts:      tallyOf(s.window.counts),
+			Sent:        tallyOf(s.outcome.sent),
+			Rejected:    tallyOf(s.outcome.rejected),
+			Unconfirmed: tallyOf(s.outcome.unconfirmed),
+		}
+		st.Window.mark(s.window.requests)
+	}
+	b, err := st.encode()
+	if err != nil {
+		return err
+	}
+	if err := s.cursor.Save(s.position, b); err != nil {
+		return err
+	}
+	s.unsaved = false
+	return nil
+}
+
+// passed is what of the log the reader has behind it, and what of that was
+// evicted and is not booked.
+func (s *Shipper) passed() (all, evicted wal.Totals) {
+	switch {
+	case s.held:
+		return s.frame.Position.Totals, s.window.evicted.Add(s.frame.Evicted)
+	case s.window.frames > 0:
+		return s.window.end.Totals, s.window.evicted
+	}
+	return s.position.Totals, wal.Totals{}
+}
+
+func (s *Shipper) shape() string { return s.shapes[s.protocol()] }
+
+// protocol is what is spoken with the endpoint at present.
+func (s *Shipper) protocol() config.Protocol {
+	switch {
+	case s.endpoint.Protocol != config.ProtocolAuto:
+		return s.endpoint.Protocol
+	case s.learned.Protocol != config.ProtocolAuto:
+		return s.learned.Protocol
+	}
+	return config.ProtocolV2
+}

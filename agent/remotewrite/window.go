@@ -1,0 +1,306 @@
+package remotewrite
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"sql2metrics/wal"
+)
+
+// maxWindow is how many samples, histograms and exemplars a window may hold,
+// unless its first frame alone holds more.
+const maxWindow = 131072
+
+// window is a run of whole frames, grouped by series and cut into requests.
+// It is filled with add, frame by frame, and then closed with cut. Its memory
+// is used again for the next one.
+type window struct {
+	number uint64 // of this window in this process
+
+	closed  bool         // cut: no more frames
+	first   uint64       // sequence number of its first frame
+	end     wal.Position // just after its last frame
+	oldest  int64        // time of append of its first frame, Unix milliseconds
+	frames  int
+	counts  wal.Totals // in its frames
+	evicted wal.Totals // lost before or between its frames
+
+	relabelled wal.Totals // dropped for ReasonRelabel; in dropped after cut
+	dropped    map[Reason]wal.Totals
+
+	series     []member
+	arrived    []sample // in the order of the log
+	owners     []int32  // index of the series of each arrived sample
+	samples    []sample // by series, in order of time; made by cut
+	histograms []histogramSample
+	exemplars  []exemplar
+
+	requests []request
+	answered int // requests before this one are done
+}
+
+// member is a series of the window.
+type member struct {
+	*series
+	samples    span
+	histograms span
+	exemplars  span
+	newest     int64 // time of the sample that arrived last
+	disordered bool  // samples did not arrive in order of time
+}
+
+// span is a half-open range of indexes.
+type span struct{ first, last int }
+
+func (s span) len() int { return s.last - s.first }
+
+type sample struct {
+	st, t int64
+	v     float64
+}
+
+type histogramSample struct {
+	owner int32
+	st, t int64
+	h     *histogram.Histogram
+	fh    *histogram.FloatHistogram
+}
+
+type exemplar struct {
+	owner  int32
+	t      int64
+	v      float64
+	labels []*symbol
+}
+
+// request is a run of the window's series that is sent at once.
+type request struct {
+	series span
+	counts wal.Totals
+	done   bool // answered for good
+	doubt  bool // an earlier attempt may have stored it
+}
+
+// reset makes w an empty window.
+func (w *window) reset(t *table) {
+	for _, e := range w.exemplars {
+		for _, sym := range e.labels {
+			t.release(sym)
+		}
+	}
+	clear(w.series)
+	clear(w.histograms)
+	clear(w.exemplars)
+	*w = window{
+		number:     w.number + 1,
+		dropped:    map[Reason]wal.Totals{},
+		series:     w.series[:0],
+		arrived:    w.arrived[:0],
+		owners:     w.owners[:0],
+		samples:    w.samples[:0],
+		histograms: w.histograms[:0],
+		exemplars:  w.exemplars[:0],
+		requests:   w.requests[:0],
+	}
+	t.sweep()
+}
+
+// size is what counts against maxWindow.
+func (w *window) size() uint64 { return weigh(w.counts) }
+
+func weigh(t wal.Totals) uint64 { return t.Samples + t.Histograms + t.Exemplars }
+
+func (w *window) drop(r Reason, n wal.Totals) {
+	if !n.IsZero() {
+		w.dropped[r] = w.dropped[r].Add(n)
+	}
+}
+
+// add takes a frame into the window. Nothing of f is kept.
+func (w *window) add(f *wal.Frame, t *table) {
+	if w.frames == 0 {
+		w.first, w.oldest = f.Position.Seq, f.AppendedAt
+	}
+	w.frames++
+	w.end = f.Position
+	w.evicted = w.evicted.Add(f.Evicted)
+	w.drop(ReasonEvicted, f.Evicted)
+	w.drop(ReasonDamaged, f.Damaged)
+
+	t.enter(f.Position.Segment)
+	for i := range f.Samples {
+		s := &f.Samples[i]
+		w.counts.Samples++
+		m := w.member(t, s.Ref, f.Series, wal.Totals{Samples: 1})
+		if m == nil {
+			continue
+		}
+		m.samples.last++
+		m.disordered = m.disordered || s.T <= m.newest
+		m.newest = s.T
+		w.arrived = append(w.arrived, sample{st: s.ST, t: s.T, v: s.V})
+		w.owners = append(w.owners, m.index)
+	}
+	for _, h := range f.Histograms {
+		w.counts.Histograms++
+		if m := w.member(t, h.Ref, f.Series, wal.Totals{Histograms: 1}); m != nil {
+			w.histograms = append(w.histograms, histogramSample{owner: m.index, st: h.ST, t: h.T, h: h.H.Copy()})
+		}
+	}
+	for _, h := range f.FloatHistograms {
+		w.counts.Histograms++
+		if m := w.member(t, h.Ref, f.Series, wal.Totals{Histograms: 1}); m != nil {
+			w.histograms = append(w.histograms, histogramSample{owner: m.index, st: h.ST, t: h.T, fh: h.FH.Copy()})
+		}
+	}
+	for _, e := range f.Exemplars {
+		w.counts.Exemplars++
+		if m := w.member(t, e.Ref, f.Series, wal.Totals{Exemplars: 1}); m != nil {
+			w.exemplars = append(w.exemplars, exemplar{owner: m.index, t: e.T, v: e.V, labels: t.symbolize(e.Labels)})
+		}
+	}
+}
+
+// member returns the place in the window of the series that ref stands for.
+// It returns nil, and counts one as dropped, if there is none.
+func (w *window) member(t *table, ref chunks.HeadSeriesRef, entries []wal.SeriesEntry, one wal.Totals) *member {
+	s := t.resolve(ref, entries)
+	switch {
+	case s == nil:
+		w.drop(ReasonDamaged, one)
+		return nil
+	case s == t.dropped:
+		w.relabelled = w.relabelled.Add(one)
+		return nil
+	case s.window == w.number:
+		return &w.series[s.index]
+	}
+	// The first to appear describes the series for the whole window.
+	if m := entries[ref].Metadata; s.metadata != m {
+		t.describe(s, m)
+	}
+	s.window, s.index = w.number, int32(len(w.series))
+	w.series = append(w.series, member{series: s, newest: math.MinInt64})
+	return &w.series[s.index]
+}
+
+// cut closes the window: it groups by series and forms requests of at most
+// limit samples and histograms. A series with more of them is a request of its
+// own.
+func (w *window) cut(limit int) {
+	w.closed = true
+	w.drop(ReasonRelabel, w.relabelled)
+	w.groupSamples()
+	w.groupHistograms()
+	w.groupExemplars()
+
+	open := request{}
+	size := 0
+	flush := func(next int) {
+		if size > 0 {
+			open.series.last = next
+			w.requests = append(w.requests, open)
+		}
+		open, size = request{series: span{first: next}}, 0
+	}
+	for i := range w.series {
+		m := &w.series[i]
+		n := m.samples.len() + m.histograms.len()
+		if size > 0 && size+n > limit {
+			flush(i)
+		}
+		size += n
+		open.counts.Samples += uint64(m.samples.len())
+		open.counts.Histograms += uint64(m.histograms.len())
+		open.counts.Exemplars += uint64(m.exemplars.len())
+	}
+	flush(len(w.series))
+}
+
+// unanswered returns the first request that is not done, or none.
+func (w *window) unanswered() int {
+	for w.answered < len(w.requests) && w.requests[w.answered].done {
+		w.answered++
+	}
+	if w.answered == len(w.requests) {
+		return none
+	}
+	return w.answered
+}
+
+// groupSamples lays the samples out by series, each in order of time. Where a
+// series has several for one time, which happens when relabelling makes two
+// series one, the first to arrive stays.
+func (w *window) groupSamples() {
+	w.samples = slices.Grow(w.samples[:0], len(w.arrived))[:len(w.arrived)]
+	first := 0
+	for i := range w.series {
+		s := &w.series[i].samples
+		n := s.last
+		*s = span{first, first}
+		first += n
+	}
+	for i, owner := range w.owners {
+		s := &w.series[owner].samples
+		w.samples[s.last] = w.arrived[i]
+		s.last++
+	}
+	for i := range w.series {
+		m := &w.series[i]
+		if !m.disordered {
+			continue
+		}
+		run := w.samples[m.samples.first:m.samples.last]
+		slices.SortStableFunc(run, func(a, b sample) int { return cmp.Compare(a.t, b.t) })
+		kept := slices.CompactFunc(run, func(a, b sample) bool { return a.t == b.t })
+		w.drop(ReasonDuplicate, wal.Totals{Samples: uint64(len(run) - len(kept))})
+		m.samples.last = m.samples.first + len(kept)
+	}
+}
+
+func (w *window) groupHistograms() {
+	if len(w.histograms) == 0 {
+		return
+	}
+	slices.SortStableFunc(w.histograms, func(a, b histogramSample) int {
+		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.t, b.t))
+	})
+	all := len(w.histograms)
+	w.histograms = slices.CompactFunc(w.histograms, func(a, b histogramSample) bool {
+		return a.owner == b.owner && a.t == b.t
+	})
+	w.drop(ReasonDuplicate, wal.Totals{Histograms: uint64(all - len(w.histograms))})
+	for i, h := range w.histograms {
+		s := &w.series[h.owner].histograms
+		if s.len() == 0 {
+			s.first = i
+		}
+		s.last = i + 1
+	}
+}
+
+// groupExemplars lays the exemplars out by series. The protocol wants a sample
+// or a histogram beside them, so those of a series without are dropped.
+func (w *window) groupExemplars() {
+	if len(w.exemplars) == 0 {
+		return
+	}
+	slices.SortStableFunc(w.exemplars, func(a, b exemplar) int {
+		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.t, b.t))
+	})
+	for i, e := range w.exemplars {
+		m := &w.series[e.owner]
+		if m.samples.len()+m.histograms.len() == 0 {
+			w.drop(ReasonLoneExemplar, wal.Totals{Exemplars: 1})
+			continue
+		}
+		if m.exemplars.len() == 0 {
+			m.exemplars.first = i
+		}
+		m.exemplars.last = i + 1
+	}
+}
