@@ -44,46 +44,49 @@ func TestBadInput(t *testing.T) {
 	}{
 		"unknown field": {
 			replace: "interval: 10s", with: "intervall: 10s",
-			want: []string{`config.yml:10: collectors[0].intervall: unknown field; did you mean interval?`},
+			want: []string{`config.yml:10: collectors[orders].intervall: unknown field; did you mean interval?`},
 		},
 		"wrong type": {
 			replace: "key_labels: [id]", with: "key_labels: {id: 1}",
-			want: []string{``},
+			want: []string{`config.yml:15: collectors[orders].metrics[0].key_labels: holds a mapping where a list belongs; write [a, b], or one "- item" per line`},
 		},
 		"illegal metric name": {
 			replace: "metric_name: orders", with: "metric_name: orders-open",
-			want: []string{``},
+			want: []string{`config.yml:12: collectors[orders].metrics[0].metric_name: "orders-open" is not a legal metric name: receivers of remote write 1.0 take letters, digits, _ and : and no digit first; write orders_open`},
 		},
 		"label that collides with job": {
 			replace: "key_labels: [id]", with: "key_labels: [id, job]",
-			want: []string{``},
+			want: []string{`config.yml:15: collectors[orders].metrics[0].key_labels[1]: a label that collides with job, which every series of a source has; choose another name, such as job_name, and name the column so in the query with AS`},
 		},
 		"one name with two types": {
 			replace: "        query: SELECT id, n FROM orders\n", with: `        query: SELECT id, n FROM orders
       - {metric_name: orders, type: counter, help: Again., values: [n], query: SELECT count(*) AS n FROM orders}
 `,
-			want: []string{``},
+			want: []string{`config.yml:18: collectors[orders].metrics[1].type: orders is a counter here and a gauge on line 13; give both one type, or rename one`},
 		},
 		"empty query": {
 			replace: "SELECT id, n FROM orders", with: `"  "`,
-			want: []string{``},
+			want: []string{`config.yml:17: collectors[orders].metrics[0].query: the query is empty; write a statement that returns rows`},
 		},
 		"missing collector file": {
 			replace: "collectors:\n  -", with: "collector_files: [more.yml]\ncollectors:\n  -",
-			want: []string{``},
+			want: []string{`config.yml:8: collector_files[0]: no file matches more.yml; check the name; it starts from the folder of this file`},
 		},
 		"several at once": {
 			replace: "type: gauge\n        help: Orders by id.", with: "type: gouge\n        halp: Orders by id.",
-			want: []string{``},
+			want: []string{
+				`config.yml:13: collectors[orders].metrics[0].type: "gouge" is not a type of metric; write gauge or counter`,
+				`config.yml:14: collectors[orders].metrics[0].halp: unknown field; did you mean help?`,
+			},
 		},
 		"missing configuration": {
 			prepare: func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "config.yml")) },
-			want:    []string{``},
+			want:    []string{`config.yml: cannot be read: no such file or directory; check --config.file and who may read it`},
 		},
 		"unreadable secret": {
 			replace: `write"}`, with: `write", basic_auth: {username: u, password_file: secret}}`,
 			prepare: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "secret"), "s3cret", 0) },
-			want:    []string{``},
+			want:    []string{`config.yml:2: remote_write[0].basic_auth.password_file: secret cannot be read: permission denied; check the name, which starts from the folder of this file, and who may read it`},
 		},
 		"unwritable data folder": {
 			runOnly: true,
@@ -92,7 +95,7 @@ func TestBadInput(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			want: []string{``},
+			want: []string{`open the log in data: make folder of the log: mkdir data/segments: permission denied; see to it that the agent's user may write there`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
