@@ -18,7 +18,7 @@ import (
 // of a thousand metrics has some thirty thousand nodes; a few lines of nested
 // aliases can have billions.
 const (
-	maxNodes = 1 << 20
+	maxNodes = 1 << 18
 	maxDepth = 100
 )
 

@@ -95,6 +95,12 @@ func decodeEndpoint(n node) *endpoint {
 	return e
 }
 
+// Format implements [fmt.Formatter]: an endpoint prints as its name and URL.
+// The types of its HTTP settings hide their secrets from some verbs only.
+func (r RemoteWrite) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "%s at %s", r.Name, r.URL)
+}
+
 // takeLogin moves a login in the URL to where it is not printed.
 func (e *endpoint) takeLogin() {
 	if e.URL == nil || e.URL.User == nil {

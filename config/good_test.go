@@ -1,0 +1,210 @@
+package config
+
+import (
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	promconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+)
+
+// asConfigured compares configurations by what they mean.
+var asConfigured = cmp.Options{
+	cmp.Comparer(labels.Equal),
+	cmp.Comparer(func(a, b *url.URL) bool {
+		return a == nil && b == nil || a != nil && b != nil && a.String() == b.String()
+	}),
+	cmp.Comparer(func(a, b relabel.Regexp) bool { return a.String() == b.String() }),
+	cmpopts.IgnoreUnexported(promconfig.ProxyConfig{}),
+	cmpopts.EquateEmpty(),
+}
+
+func mustURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+// TestGood loads configurations that use every field, and the shortest ones.
+func TestGood(t *testing.T) {
+	orders := func() []Query {
+		return []Query{{
+			Name:      "by_status",
+			Collector: "orders",
+			SQL:       "SELECT status, count(*) AS n, sum(amount) AS amount FROM orders WHERE note <> '$PGHOST ${PGHOST}' GROUP BY 1",
+			Interval:  time.Minute,
+			Timeout:   5 * time.Second,
+			Metrics: []Metric{
+				{Name: "orders", Type: Gauge, Help: "Orders by status.", KeyLabels: []string{"status"}, Values: []string{"n"}},
+				{
+					Name: "orders_amount_total", Type: Counter, Help: "Money.", KeyLabels: []string{"status"},
+					StaticLabels: map[string]string{"currency": "EUR"}, Values: []string{"amount"},
+				},
+			},
+		}}
+	}
+	wait := Query{
+		Name:      "pg_wait",
+		Collector: "shop_wait",
+		SQL:       "SELECT wait_event, 1 AS waiting, 2 AS running FROM pg_stat_activity\n",
+		Interval:  30 * time.Second,
+		Timeout:   10 * time.Second,
+		Metrics: []Metric{{
+			Name: "pg_wait", Type: Gauge, Help: "Waiting backends.", KeyLabels: []string{"wait_event"},
+			Values: []string{"waiting", "running"}, ValueLabel: "kind",
+		}},
+	}
+	short := Default()
+	short.Global.ScrapeInterval, short.Global.ScrapeTimeout = 5*time.Second, 5*time.Second
+	short.Sources = []Source{{
+		Name: "db", Type: TypePostgres, Host: "127.0.0.1", Port: 5432, User: "mon", TLS: TLS{Mode: "prefer"},
+		Job: "postgres", Instance: "127.0.0.1:5432", MaxConnections: 2, Interval: 5 * time.Second, Timeout: 5 * time.Second,
+		Queries: []Query{
+			{Name: "a", Collector: "c", SQL: "SELECT 1 AS v", Interval: 5 * time.Second, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, Values: []string{"v"}}}},
+			{Name: "a_2", Collector: "c", SQL: "SELECT 2 AS v", Interval: 5 * time.Second, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, StaticLabels: map[string]string{"of": "b"}, Values: []string{"v"}}}},
+		},
+	}}
+
+	for name, want := range map[string]Config{
+		"full": {
+			Global: Global{
+				ScrapeInterval: 30 * time.Second, ScrapeTimeout: 10 * time.Second,
+				ExternalLabels: labels.FromStrings("cluster", "eu1", "price", "$5 in eu1", "__replica__", "a"),
+			},
+			Self:    Self{Enabled: true, Interval: 15 * time.Second, Job: "agent", Instance: "db.example.com:9399"},
+			Storage: Storage{Path: "data", MaxBytes: 256 << 20, Fsync: FsyncAlways, FsyncInterval: 2 * time.Second},
+			RemoteWrite: []RemoteWrite{
+				{
+					URL: mustURL("https://mimir/api/v1/push"), Name: "mimir", RemoteTimeout: 30 * time.Second,
+					Headers: map[string]Secret{"X-Scope-OrgID": NewSecret("dba")},
+					WriteRelabel: []*relabel.Config{{
+						SourceLabels: model.LabelNames{"__name__"}, Separator: ";", Regex: relabel.MustNewRegexp("go_.*"),
+						Replacement: "$1", Action: relabel.Drop, NameValidationScheme: model.UTF8Validation,
+					}},
+					HTTP:  promconfig.HTTPClientConfig{BasicAuth: &promconfig.BasicAuth{Username: "u", PasswordFile: "testdata/good/secrets/mimir"}},
+					Queue: DefaultRemoteWrite().Queue,
+				},
+				{
+					URL: mustURL("http://prometheus:9090/api/v1/write"), Name: "ebc87874", RemoteTimeout: time.Minute, Protocol: ProtocolV1,
+					HTTP: promconfig.HTTPClientConfig{
+						Authorization: &promconfig.Authorization{Type: "Bearer", Credentials: "s3cr$t"},
+						EnableHTTP2:   true,
+					},
+					Queue: Queue{MaxShards: 8, MaxSamplesPerSend: 500, BatchSendDeadline: time.Second, MinBackoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second},
+				},
+				{
+					URL: mustURL("https://thanos/api/v1/receive"), Name: "73996efe", RemoteTimeout: 30 * time.Second,
+					HTTP: promconfig.HTTPClientConfig{
+						BasicAuth: &promconfig.BasicAuth{Username: "u", Password: "s3cr$t"},
+						TLSConfig: promconfig.TLSConfig{CAFile: "testdata/good/secrets/ca.pem", ServerName: "thanos", MinVersion: promconfig.TLSVersions["TLS12"]},
+						ProxyConfig: promconfig.ProxyConfig{
+							ProxyURL: promconfig.URL{URL: mustURL("http://proxy:3128")}, NoProxy: "localhost",
+						},
+					},
+					Queue: DefaultRemoteWrite().Queue,
+				},
+			},
+			Sources: []Source{
+				{
+					Name: "orders", Type: TypePostgres, Host: "db.example.com", Port: 6432, User: "mon",
+					PasswordFile: "testdata/good/secrets/pg", Database: "app",
+					TLS: TLS{Mode: "verify-full", CAFile: "testdata/good/secrets/ca.pem"},
+					Job: "pg", Instance: "orders-0:5432", Labels: labels.FromStrings("team", "shop", "region", "eu1"),
+					MaxConnections: 3, Interval: 30 * time.Second, Timeout: 10 * time.Second,
+					Queries: append(orders(), wait),
+				},
+				{
+					Name: "orders-dsn", Type: TypePostgres, DSN: NewSecret("postgres://mon:pa$$word@127.0.0.1:5433/app?sslmode=disable"), Password: NewSecret("${literal}"),
+					Job: "postgres", Instance: "127.0.0.1:5433",
+					MaxConnections: 2, Interval: 30 * time.Second, Timeout: 10 * time.Second,
+					Queries: orders(),
+				},
+				{
+					Name: "files", Type: TypeSQLite, Path: "testdata/app.db",
+					Job: "sqlite", Instance: "../app.db",
+					MaxConnections: 2, Interval: 30 * time.Second, Timeout: 10 * time.Second,
+					Queries: orders(),
+				},
+			},
+		},
+		"short":    short,
+		"only_log": Default(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Load("testdata/good/"+name+".yml", Options{Getenv: testEnv})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&want, got, asConfigured); diff != "" {
+				t.Errorf("configuration differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAnchors loads two spellings of one configuration, with aliases and merge
+// keys and written out.
+func TestAnchors(t *testing.T) {
+	plain, err := Load("testdata/good/anchors_written_out.yml", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	aliased, err := Load("testdata/good/anchors.yml", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(plain, aliased, asConfigured); diff != "" {
+		t.Errorf("aliases mean something else (-written out +aliased):\n%s", diff)
+	}
+}
+
+// TestDesignExample loads the example of the documentation, less what this
+// version does not have.
+func TestDesignExample(t *testing.T) {
+	c, err := Load("testdata/good/design.yml", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Sources) != 1 || len(c.Sources[0].Queries) != 1 || len(c.Sources[0].Queries[0].Metrics) != 2 {
+		t.Errorf("got sources %+v, want one with one query of two metrics", c.Sources)
+	}
+}
+
+// TestStoragePath: the command line replaces storage.path, and neither is
+// relative to the configuration.
+func TestStoragePath(t *testing.T) {
+	for name, c := range map[string]struct{ option, want string }{
+		"of the file":         {"", "data"},
+		"of the command line": {"elsewhere", "elsewhere"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Load("testdata/good/only_log.yml", Options{StoragePath: c.option})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Storage.Path != c.want {
+				t.Errorf("got %q, want %q", got.Storage.Path, c.want)
+			}
+		})
+	}
+}
+
+// TestCopies: sources that select one collector share no slice and no map.
+func TestCopies(t *testing.T) {
+	c, err := Load("testdata/good/full.yml", Options{Getenv: testEnv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := c.Sources[0].Queries[0].Metrics[1], c.Sources[1].Queries[0].Metrics[1]
+	a.StaticLabels["currency"], a.KeyLabels[0], a.Values[0] = "x", "x", "x"
+	if b.StaticLabels["currency"] == "x" || b.KeyLabels[0] == "x" || b.Values[0] == "x" {
+		t.Errorf("a change of one source's metric shows in another's: %+v", b)
+	}
+}
