@@ -40,7 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		lastRun:     gauge("sql2metrics_query_last_run_timestamp_seconds", "When the query last began to run."),
 		lastSuccess: gauge("sql2metrics_query_last_success_timestamp_seconds", "When the query last began a run that succeeded."),
 		rows:        counter("sql2metrics_query_rows_total", "Rows read."),
-		samples:     counter("sql2metrics_query_samples_total", "Samples made from rows and appended to the log, stale markers not included."),
+		samples:     counter("sql2metrics_query_samples_total", "Samples appended to the log, stale markers included."),
 		series:      gauge("sql2metrics_query_series", "Series in the last good result."),
 		refused:     counter("sql2metrics_query_samples_refused_total", "Cells that became no sample, by reason: null, unparsable, duplicate, missing_column, invalid_label, time.", "reason"),
 		stale:       counter("sql2metrics_query_stale_markers_total", "Series marked stale because a result lacked them or the query failed."),

@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"context"
+	"database/sql"
+	"flag"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"go.uber.org/goleak"
+
+	"sql2metrics/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// startAgent runs an agent on an SQLite database until the test ends, and
+// returns the address of its page.
+func startAgent(t *testing.T, receiver string) string {
+	t.Helper()
+	folder := t.TempDir()
+	db, err := sql.Open("sqlite", filepath.Join(folder, "shop.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`CREATE TABLE orders (status TEXT, n INTEGER); INSERT INTO orders VALUES ('open', 3)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "sql2metrics.yml")
+	text := `
+global: {scrape_interval: 100ms, scrape_timeout: 100ms}
+remote_write: [{url: ` + receiver + `, name: test, queue_config: {batch_send_deadline: 100ms}}]
+sources: [{name: shop, type: sqlite, path: shop.db, collectors: [shop]}]
+self: {interval: 100ms, instance: "agent:9399"}
+collectors:
+  - collector_name: shop
+    metrics: [{metric_name: orders, type: gauge, help: Orders., key_labels: [status], values: [n], query: "SELECT status, n FROM orders"}]
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(file, config.Options{StoragePath: filepath.Join(folder, "log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Options{Config: c, Listener: l, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + l.Addr().String()
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// await gets url until its body matches, and returns the body.
+func await(t *testing.T, url, pattern string) string {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if _, body := get(t, url); regexp.MustCompile(pattern).MatchString(body) {
+			return body
+		}
+	}
+	t.Fatalf("%s never matches %s", url, pattern)
+	return ""
+}
+
+// The metric surface is reviewed as a diff of a golden file, linted, and
+// documented name by name.
+func TestMetricSurface(t *testing.T) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Prometheus-Remote-Write-Samples-Written", "1000000")
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(receiver.Close)
+	page := startAgent(t, receiver.URL)
+	await(t, page+"/-/ready", "is ready")
+	await(t, page+"/metrics", `(?m)^orders\{status="open"\} 3$`)
+	body := await(t, page+"/metrics", `sql2metrics_remote_write_requests_total\{.*\} [1-9]`)
+	await(t, page+"/-/healthy", "is healthy")
+
+	var surface strings.Builder
+	for _, line := range strings.SplitAfter(body, "\n") {
+		if strings.HasPrefix(line, "# ") && !regexp.MustCompile(`^# \w+ (go|process|promhttp)_`).MatchString(line) {
+			surface.WriteString(line)
+		}
+	}
+	golden := filepath.Join("testdata", "metrics.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(surface.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), surface.String()); diff != "" {
+		t.Errorf("the metric surface changed; go test ./agent -update, and review the diff:\n%s", diff)
+	}
+
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+
+	docs, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`sql2metrics_[a-z_]+`)
+	documented := map[string]bool{}
+	for _, n := range name.FindAllString(string(docs), -1) {
+		documented[n] = true
+	}
+	shown := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (sql2metrics_[a-z_]+)`).FindAllStringSubmatch(body, -1) {
+		shown[m[1]] = true
+		if !documented[m[1]] {
+			t.Errorf("%s is not in docs/metrics.md", m[1])
+		}
+	}
+	for n := range documented {
+		if !shown[n] {
+			t.Errorf("docs/metrics.md has %s, /metrics does not", n)
+		}
+	}
+}
+
+// The page speaks OpenMetrics, and nothing but what is documented is served.
+func TestOpenMetricsAndUnknownPaths(t *testing.T) {
+	page := startAgent(t, "http://127.0.0.1:1")
+	await(t, page+"/-/ready", "is ready")
+	req, err := http.NewRequest(http.MethodGet, page+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(string(b), "# EOF\n") {
+		t.Errorf("not OpenMetrics: %s", b)
+	}
+	if status, _ := get(t, page+"/nothing"); status != http.StatusNotFound {
+		t.Errorf("an unknown path answers %d", status)
+	}
+	if status, body := get(t, page+"/"); status != http.StatusOK || !strings.Contains(body, "metrics") {
+		t.Errorf("the landing page answers %d: %s", status, body)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
