@@ -64,12 +64,6 @@ type cursorRecord struct {
 // from now on, so the agent opens all of them before it starts Run. A name
 // can be open once.
 func (l *Log) Cursor(name string, start Start) (*Cursor, error) {
-	l.mu.Lock()
-	id, end, oldest, closed := l.id, l.end, l.oldest(), l.closed
-	l.mu.Unlock()
-	if closed {
-		return nil, errClosed
-	}
 	path, err := cursorPath(l.o.Path, name)
 	if err != nil {
 		return nil, err
@@ -78,9 +72,18 @@ func (l *Log) Cursor(name string, start Start) (*Cursor, error) {
 	if err := l.cursors.add(c); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.open(path, id, start, end, oldest); err != nil {
+	// From here on nothing is removed that the cursor may begin with.
+	l.mu.Lock()
+	id, end, oldest, closed := l.id, l.end, l.oldest(), l.closed
+	l.mu.Unlock()
+	if closed {
+		err = errClosed
+	} else {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		err = c.open(path, id, start, end, oldest)
+	}
+	if err != nil {
 		l.cursors.remove(c)
 		return nil, err
 	}

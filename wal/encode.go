@@ -64,9 +64,11 @@ type takenItem struct {
 }
 
 func newEncoder() *encoder {
+	// The fastest level: on rounds of 10,000 samples the next ones take 40 and
+	// 60 % more time for the whole append and save not one byte in a hundred.
 	// Only bad options are an error.
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		panic(err)
 	}

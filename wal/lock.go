@@ -46,6 +46,9 @@ func waitForLock(ctx context.Context, f *os.File, path string, log *slog.Logger)
 	for said := false; ; {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
+		case err == nil && said:
+			log.Info("the log is free; going on", "path", path)
+			return nil
 		case err == nil:
 			return nil
 		case errors.Is(err, unix.EINTR):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -104,6 +105,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 			return nil, fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)
 		}
 	}
+	l.syncFolders()
 	if l.lock, err = lockFolder(ctx, o.Path, l.log); err != nil {
 		return nil, err
 	}
@@ -121,6 +123,19 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	l.makeRoom(0)
 	l.publish()
 	return l, nil
+}
+
+// syncFolders makes the names of the log's folders safe. One that cannot be
+// opened, which a parent need not be, was there before us.
+func (l *Log) syncFolders() {
+	if l.o.Sync == SyncNever {
+		return
+	}
+	for _, folder := range []string{l.o.Path, filepath.Dir(l.o.Path)} {
+		if err := l.fs.SyncDir(opSyncFolder, folder); err != nil {
+			l.log.Warn("folder cannot be synced; a log made just now may be lost with the power", "folder", folder, "err", err)
+		}
+	}
 }
 
 // Close syncs, closes the files, those of open cursors too, and unlocks the

@@ -82,7 +82,7 @@ func (l *Log) Reader(from Position) *Reader {
 // frame there is: for looking into a log that a running agent or none writes.
 // It gives out what is written, synced or not. The caller closes it.
 func Read(path string) (*Reader, error) {
-	source := folderSource{path, osFileSystem{}}
+	source := &folderSource{path: path, fs: osFileSystem{}}
 	list, err := source.segments()
 	if err != nil {
 		return nil, err
@@ -322,18 +322,26 @@ func (s logSource) limit(segment uint64) (int64, bool, error) {
 
 // folderSource is a folder that anyone may be writing.
 type folderSource struct {
-	path string
-	fs   FileSystem
+	path   string
+	fs     FileSystem
+	newest uint64 // as last listed
 }
 
-func (s folderSource) segments() ([]uint64, error) { return listSegments(s.fs, s.path) }
+func (s *folderSource) segments() ([]uint64, error) {
+	list, err := listSegments(s.fs, s.path)
+	if len(list) > 0 {
+		s.newest = list[len(list)-1]
+	}
+	return list, err
+}
 
 // limit says final when a newer segment is there: the writer had left this
 // one when it made that.
-func (s folderSource) limit(segment uint64) (int64, bool, error) {
-	list, err := s.segments()
-	if err != nil {
-		return 0, false, err
+func (s *folderSource) limit(segment uint64) (int64, bool, error) {
+	if s.newest <= segment {
+		if _, err := s.segments(); err != nil {
+			return 0, false, err
+		}
 	}
-	return math.MaxInt64, len(list) > 0 && list[len(list)-1] > segment, nil
+	return math.MaxInt64, s.newest > segment, nil
 }

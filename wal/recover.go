@@ -49,6 +49,8 @@ func (l *Log) recover() error {
 			l.log.Warn("segment has a damaged header; its frames stand for themselves",
 				"segment", l.segmentPath(first), "err", err)
 			h = segmentHeader{}
+		default:
+			l.id = h.id
 		}
 		l.segments, headers = append(l.segments, s), append(headers, h)
 		written[first] = info.ModTime()
@@ -107,33 +109,30 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	path := l.segmentPath(s.first)
 	f, err := l.fs.OpenFile(opRecover, path, os.O_RDWR, 0)
 	if err != nil {
-		return false, fmt.Errorf("recover segment: %w", err)
+		return false, fmt.Errorf("recover segment: %w; see to it that the agent's user may read and write it", err)
 	}
 	t, err := scanTail(f, h)
 	if err != nil {
-		return false, errors.Join(fmt.Errorf("recover %s: %w", path, err), f.Close())
+		l.log.Error("segment cannot be read; going on after it", "segment", path, "err", err)
+		return false, f.Close()
 	}
 	whole := h != segmentHeader{}
-	if !whole && t.frames == 0 && s.size < segmentHeaderSize+frameHeaderSize {
-		// Made and not written when the power went. There is nothing in it.
-		if err := errors.Join(f.Close(), l.fs.Remove(opRemoveSegment, path)); err != nil {
-			return false, fmt.Errorf("remove empty segment: %w", err)
+	if !whole && t.frames == 0 {
+		if s.size < segmentHeaderSize+frameHeaderSize {
+			l.removeEmpty(s, path)
 		}
-		l.bytes -= s.size
-		s.size = -1
-		l.folderChanged = true
-		return false, nil
-	}
-	if cut := s.size - t.end; cut > 0 && (whole || t.frames > 0) {
-		l.log.Warn("torn tail of the log is cut at the last whole frame", "segment", path, "bytes", cut)
-		if err := f.Truncate(opCutTail, t.end); err != nil {
-			return false, errors.Join(fmt.Errorf("cut torn tail: %w", err), f.Close())
-		}
-		s.size -= cut
-		l.bytes -= cut
-	}
-	if t.frames == 0 && !whole {
 		return false, f.Close()
+	}
+	cut := s.size - t.end
+	if cut > 0 {
+		err := f.Truncate(opCutTail, t.end)
+		l.log.Warn("torn tail of the log is cut at the last whole frame", "segment", path, "bytes", cut, "err", err)
+		if err != nil {
+			t.damaged = true
+		} else {
+			s.size -= cut
+			l.bytes -= cut
+		}
 	}
 	l.floor = max(l.floor, t.floor)
 	l.end = Position{Seq: s.first - 1, Segment: s.first, Offset: t.end, Totals: h.start}
@@ -141,9 +140,10 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 		l.end.Seq, l.end.Totals = t.seq, t.totals
 	}
 	if whole {
-		l.id, l.floor = h.id, max(l.floor, h.floor)
+		l.floor = max(l.floor, h.floor)
 	}
-	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged || t.frames == 0 {
+	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged {
+		l.end.Seq = max(l.end.Seq, s.first) // the name is taken
 		return true, f.Close()
 	}
 	l.open = &openSegment{header: h, file: f, size: t.end, table: make([]*Series, 1, len(t.series))}
@@ -155,6 +155,18 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	}
 	l.open.tableLen = len(t.series) - 1
 	return true, nil
+}
+
+// removeEmpty removes a segment that was made and not written when the power
+// went. There is no frame in it.
+func (l *Log) removeEmpty(s *segment, path string) {
+	if err := l.fs.Remove(opRemoveSegment, path); err != nil {
+		l.log.Warn("an empty segment could not be removed; readers skip it", "segment", path, "err", err)
+		return
+	}
+	l.bytes -= s.size
+	s.size = -1
+	l.folderChanged = true
 }
 
 // stopContinuing leaves the recovered segment, which may then not be sealed:

@@ -58,8 +58,12 @@ func (l *Log) grow(seg *openSegment, bytes int64) {
 }
 
 // due tells whether the open segment is large or old enough to be sealed. One
-// from the future, after the clock was set back, is old too.
+// from the future, after the clock was set back, is old too; one without a
+// frame never is.
 func (l *Log) due(now int64) bool {
+	if l.end.Seq < l.open.header.first {
+		return false
+	}
 	age := now - l.open.header.created
 	limit := l.o.SegmentAge.Milliseconds()
 	return l.open.size >= l.o.SegmentBytes || age >= limit || age <= -limit ||

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -99,7 +100,7 @@ func (t *seriesTable) forget(now int64) {
 		t.drop(s)
 	}
 	if n > 0 {
-		t.released = append(t.released[:0], t.released[n:]...)
+		t.released = slices.Delete(t.released, 0, n)
 	}
 }
 
