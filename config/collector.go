@@ -126,8 +126,12 @@ func (c *collector) check(g Global) {
 		case m.has("query_ref"):
 			q := byName[m.ref]
 			if q == nil {
-				if m.ref != "" {
-					m.at("query_ref").fail(fmt.Sprintf("no query of this collector is named %q", m.ref), suggest(m.ref, names))
+				switch at := m.at("query_ref"); {
+				case m.ref == "":
+				case len(names) == 0:
+					at.fail("the collector has no queries", "add the query under queries, or write it here as query")
+				default:
+					at.fail(fmt.Sprintf("no query of this collector is named %q", m.ref), suggest(m.ref, names))
 				}
 				continue
 			}

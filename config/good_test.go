@@ -84,17 +84,27 @@ func TestGood(t *testing.T) {
 				{
 					URL: mustURL("https://mimir/api/v1/push"), Name: "mimir", RemoteTimeout: 30 * time.Second,
 					Headers: map[string]Secret{"X-Scope-OrgID": NewSecret("dba")},
-					WriteRelabel: []*relabel.Config{{
-						SourceLabels: model.LabelNames{"__name__"}, Separator: ";", Regex: relabel.MustNewRegexp("go_.*"),
-						Replacement: "$1", Action: relabel.Drop, NameValidationScheme: model.UTF8Validation,
-					}},
+					WriteRelabel: []*relabel.Config{
+						{
+							SourceLabels: model.LabelNames{"__name__"}, Separator: ";", Regex: relabel.MustNewRegexp("go_.*"),
+							Replacement: "$1", Action: relabel.Drop, NameValidationScheme: model.UTF8Validation,
+						},
+						{
+							SourceLabels: model.LabelNames{"a", "b"}, Regex: relabel.MustNewRegexp("(.*)"), TargetLabel: "c",
+							Action: relabel.Replace, NameValidationScheme: model.UTF8Validation,
+						},
+						{
+							SourceLabels: model.LabelNames{"a"}, Separator: ";", Regex: relabel.MustNewRegexp("(.*)"), Modulus: 8, TargetLabel: "shard",
+							Replacement: "$1", Action: relabel.HashMod, NameValidationScheme: model.UTF8Validation,
+						},
+					},
 					HTTP:  promconfig.HTTPClientConfig{BasicAuth: &promconfig.BasicAuth{Username: "u", PasswordFile: "testdata/good/secrets/mimir"}},
 					Queue: DefaultRemoteWrite().Queue,
 				},
 				{
 					URL: mustURL("http://prometheus:9090/api/v1/write"), Name: "ebc87874", RemoteTimeout: time.Minute, Protocol: ProtocolV1,
 					HTTP: promconfig.HTTPClientConfig{
-						Authorization: &promconfig.Authorization{Type: "Bearer", Credentials: "s3cr$t"},
+						Authorization: &promconfig.Authorization{Type: "Token", Credentials: "s3cr$t"},
 						EnableHTTP2:   true,
 					},
 					Queue: Queue{MaxShards: 8, MaxSamplesPerSend: 500, BatchSendDeadline: time.Second, MinBackoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second},
@@ -110,12 +120,32 @@ func TestGood(t *testing.T) {
 					},
 					Queue: DefaultRemoteWrite().Queue,
 				},
+				{
+					URL: mustURL("http://bearer/"), Name: "61f33a48", RemoteTimeout: 30 * time.Second,
+					HTTP: promconfig.HTTPClientConfig{
+						Authorization: &promconfig.Authorization{Type: "Bearer", Credentials: "s3cr$t"},
+						TLSConfig: promconfig.TLSConfig{
+							InsecureSkipVerify: true, MaxVersion: promconfig.TLSVersions["TLS13"],
+							CertFile: "testdata/good/secrets/ca.pem", KeyFile: "testdata/good/secrets/ca.pem",
+						},
+						ProxyConfig: promconfig.ProxyConfig{ProxyFromEnvironment: true},
+					},
+					Queue: DefaultRemoteWrite().Queue,
+				},
+				{
+					URL: mustURL("http://files/"), Name: "5034c9a0", RemoteTimeout: 30 * time.Second,
+					HTTP:  promconfig.HTTPClientConfig{BasicAuth: &promconfig.BasicAuth{UsernameFile: "testdata/good/secrets/pg", Password: "p"}},
+					Queue: DefaultRemoteWrite().Queue,
+				},
 			},
 			Sources: []Source{
 				{
 					Name: "orders", Type: TypePostgres, Host: "db.example.com", Port: 6432, User: "mon",
 					PasswordFile: "testdata/good/secrets/pg", Database: "app",
-					TLS: TLS{Mode: "verify-full", CAFile: "testdata/good/secrets/ca.pem"},
+					TLS: TLS{
+						Mode: "verify-full", CAFile: "testdata/good/secrets/ca.pem", CertFile: "testdata/good/secrets/ca.pem",
+						KeyFile: "testdata/good/secrets/ca.pem", ServerName: "db",
+					},
 					Job: "pg", Instance: "orders-0:5432", Labels: labels.FromStrings("team", "shop", "region", "eu1"),
 					MaxConnections: 3, Interval: 30 * time.Second, Timeout: 10 * time.Second,
 					Queries: append(orders(), wait),
@@ -131,6 +161,11 @@ func TestGood(t *testing.T) {
 					Job: "sqlite", Instance: "../app.db",
 					MaxConnections: 2, Interval: 30 * time.Second, Timeout: 10 * time.Second,
 					Queries: orders(),
+				},
+				{
+					Name: "file-dsn", Type: TypeSQLite, DSN: NewSecret("file:/var/lib/app.db?mode=ro"),
+					Job: "sqlite", Instance: "/var/lib/app.db",
+					MaxConnections: 2, Interval: 30 * time.Second, Timeout: 10 * time.Second,
 				},
 			},
 		},

@@ -98,7 +98,7 @@ func measure(n *yaml.Node, within []*yaml.Node, budget *int, depth int) *Error {
 }
 
 var (
-	yamlError     = regexp.MustCompile(`^yaml: (?:line (\d+): )?((?s:.*))$`)
+	yamlError     = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?((?s:.*))$`)
 	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 )
 
@@ -108,10 +108,6 @@ var (
 func (f *file) syntaxError(data []byte, err error) {
 	const remedy = "correct the YAML; look at indentation, quotes and brackets on this line and the one above"
 	found := yamlError.FindStringSubmatch(err.Error())
-	if found == nil {
-		f.fail(1, "the file is not YAML: "+err.Error(), remedy)
-		return
-	}
 	problem := found[2]
 	line, _ := strconv.Atoi(found[1])
 	if strings.HasPrefix(problem, "did not find expected") {

@@ -65,16 +65,15 @@ func (n node) regex(into *relabel.Regexp) {
 	if !ok {
 		return
 	}
-	// Alone first: Prometheus's anchors around it would show in the error, and
-	// would make a whole of "a)(b".
-	if _, err := regexp.Compile(s); err != nil {
+	re, err := relabel.NewRegexp(s)
+	// Prometheus's anchors around it would show in the error, and would make a
+	// whole of "a)(b".
+	if _, alone := regexp.Compile(s); alone != nil {
+		err = alone
+	}
+	if err != nil {
 		n.fail(fmt.Sprintf("%q is not a regular expression: %s", s, strings.TrimPrefix(err.Error(), "error parsing regexp: ")),
 			"correct it; the syntax is RE2's")
-		return
-	}
-	re, err := relabel.NewRegexp(s)
-	if err != nil {
-		n.fail(fmt.Sprintf("%q is not a regular expression: %s", s, err), "correct it; the syntax is RE2's")
 		return
 	}
 	*into = re

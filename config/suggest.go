@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// suggest returns the remedy for a name that is none of known.
+// suggest returns the remedy for a name that is none of known, of which there
+// is at least one.
 func suggest(name string, known []string) string {
 	best, least := "", len(name)/3+2
 	for _, k := range known {
@@ -15,9 +16,6 @@ func suggest(name string, known []string) string {
 	}
 	if best != "" {
 		return fmt.Sprintf("did you mean %s?", best)
-	}
-	if len(known) == 0 {
-		return "delete it"
 	}
 	return "known here are " + strings.Join(known, ", ")
 }
@@ -44,11 +42,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// orList joins words as "a, b or c".
+// orList joins two words or more as "a, b or c".
 func orList(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

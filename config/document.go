@@ -1,0 +1,129 @@
+package config
+
+import "fmt"
+
+// document is the main file as it was read, with the collectors of all files.
+type document struct {
+	object
+	config     Config
+	global     object
+	endpoints  []*endpoint
+	sources    []*source
+	patterns   []entry // collector_files
+	collectors []*collector
+	// partial says that a collector file could not be read, so that a name
+	// nobody defines may well be in it.
+	partial bool
+}
+
+var documentTable = table[document]{
+	fields: map[string]func(node, *document){
+		"global":          func(n node, d *document) { d.global = decode(n, globalTable, &d.config.Global) },
+		"self":            func(n node, d *document) { decode(n, selfTable, &d.config.Self) },
+		"storage":         func(n node, d *document) { decode(n, storageTable, &d.config.Storage) },
+		"collector_files": func(n node, d *document) { d.patterns = n.texts() },
+		"remote_write": func(n node, d *document) {
+			for _, item := range n.list() {
+				d.endpoints = append(d.endpoints, decodeEndpoint(item))
+			}
+		},
+		"sources": func(n node, d *document) {
+			for _, item := range n.list() {
+				d.sources = append(d.sources, decodeSource(item))
+			}
+		},
+		"collectors": func(n node, d *document) {
+			for _, item := range n.list() {
+				d.collectors = append(d.collectors, decodeCollector(item))
+			}
+		},
+	},
+	refused: map[string]refusal{
+		"target":         {"belongs to sql_exporter", "describe the database under sources"},
+		"jobs":           {"belongs to sql_exporter", "describe each database under sources"},
+		"scrape_configs": {"means nothing here: the agent scrapes no targets", "describe databases under sources"},
+		"limits":         notYet,
+	},
+}
+
+// notYet refuses what is designed and not built.
+var notYet = refusal{"is not supported by this version", "delete it"}
+
+var globalTable = table[Global]{
+	fields: map[string]func(node, *Global){
+		"scrape_interval": func(n node, g *Global) { n.duration(&g.ScrapeInterval) },
+		"scrape_timeout":  func(n node, g *Global) { n.duration(&g.ScrapeTimeout) },
+		"external_labels": func(n node, g *Global) { n.externalLabels(&g.ExternalLabels) },
+	},
+	refused: map[string]refusal{
+		"resend_interval":     notYet,
+		"evaluation_interval": {"means nothing here: the agent evaluates no rules", "delete it"},
+	},
+}
+
+var selfTable = table[Self]{
+	fields: map[string]func(node, *Self){
+		"enabled":  func(n node, s *Self) { n.bool(&s.Enabled) },
+		"interval": func(n node, s *Self) { n.duration(&s.Interval) },
+		"job":      func(n node, s *Self) { n.string(&s.Job) },
+		"instance": func(n node, s *Self) { n.expand(&s.Instance) },
+	},
+}
+
+var storageTable = table[Storage]{
+	fields: map[string]func(node, *Storage){
+		"path":           func(n node, s *Storage) { n.string(&s.Path) },
+		"max_bytes":      func(n node, s *Storage) { n.bytes(&s.MaxBytes) },
+		"fsync":          func(n node, s *Storage) { oneOf(n, &s.Fsync, FsyncInterval, FsyncAlways, FsyncNever) },
+		"fsync_interval": func(n node, s *Storage) { n.duration(&s.FsyncInterval) },
+	},
+	refused: map[string]refusal{
+		"max_age":  notYet,
+		"min_free": notYet,
+	},
+}
+
+// finish fills in the defaults that depend on other fields, makes the checks
+// that need more than one part of the configuration, and puts it together.
+func (d *document) finish() {
+	g := &d.config.Global
+	if g.ScrapeTimeout > g.ScrapeInterval {
+		if d.global.has("scrape_timeout") {
+			d.global.at("scrape_timeout").fail(fmt.Sprintf("is longer than the scrape interval of %s", prometheusDuration(g.ScrapeInterval)),
+				"make it at most as long as the interval")
+		}
+		g.ScrapeTimeout = g.ScrapeInterval
+	}
+	unique(d.endpoints, "an endpoint", func(e *endpoint) (string, node) { return e.Name, e.at("name") })
+	unique(d.sources, "a source", func(s *source) (string, node) { return s.Name, s.at("name") })
+	unique(d.collectors, "a collector", func(c *collector) (string, node) { return c.name, c.at("collector_name") })
+	for _, c := range d.collectors {
+		c.check(*g)
+	}
+	for _, s := range d.sources {
+		s.finish(*g, d)
+	}
+	checkTypes(d.sources)
+	for _, e := range d.endpoints {
+		d.config.RemoteWrite = append(d.config.RemoteWrite, e.RemoteWrite)
+	}
+	for _, s := range d.sources {
+		d.config.Sources = append(d.config.Sources, s.Source)
+	}
+}
+
+// unique reports every item whose name an earlier one has.
+func unique[T any](items []T, what string, name func(T) (string, node)) {
+	first := map[string]node{}
+	for _, item := range items {
+		s, at := name(item)
+		if s == "" {
+			continue
+		}
+		if other, twice := first[s]; twice {
+			at.fail(fmt.Sprintf("%s named %q is there already, on %s", what, s, other.place(at)), "give each a name of its own")
+			continue
+		}
+		first[s] = at
+	}
+}
