@@ -77,6 +77,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer stopServing()
 
+	// Endpoints close after the log: one that is closed before it holds no
+	// segments back.
+	defer a.closeEndpoints()
 	if err := a.openLog(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while it waited for the folder
@@ -87,11 +90,10 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.openEndpoints(); err != nil {
 		return err
 	}
-	defer a.closeEndpoints()
+	defer a.closeSources()
 	if err := a.openSources(); err != nil {
 		return err
 	}
-	defer a.closeSources()
 
 	stopSyncing := start(ctx, []func(context.Context){a.log.Run})
 	stopShipping := a.startShipping(ctx)
@@ -199,7 +201,6 @@ func (a *Agent) openEndpoints() error {
 			Registerer:     a.registry,
 		})
 		if err != nil {
-			a.closeEndpoints()
 			return fmt.Errorf("open endpoint %s: %w", e.Name, err)
 		}
 		a.shippers = append(a.shippers, s)
@@ -242,7 +243,6 @@ func (a *Agent) openSources() error {
 	for _, s := range a.config.Sources {
 		client, err := sources.Open(s, sources.Options{Logger: a.logger})
 		if err != nil {
-			a.closeSources()
 			return fmt.Errorf("open source %s: %w", s.Name, err)
 		}
 		a.clients = append(a.clients, client)

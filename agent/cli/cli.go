@@ -7,7 +7,6 @@ import (
 	"log/slog"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
 
 	"sql2metrics/config"
@@ -46,10 +45,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 	app.Flag("config.file", "The configuration file.").Default("sql2metrics.yml").StringVar(&g.configFile)
 	app.Flag("storage.path", "The log's folder, instead of storage.path in the configuration.").StringVar(&g.storagePath)
-	var logs promslog.Config
-	logs.Level, logs.Format = promslog.NewLevel(), promslog.NewFormat()
-	app.Flag("log.level", "Only log messages of this level or above: debug, info, warn, error.").Default("info").SetValue(logs.Level)
-	app.Flag("log.format", "Format of the log on standard error: logfmt or json.").Default("logfmt").SetValue(logs.Format)
+	level := app.Flag("log.level", "Only log messages of this level or above: debug, info, warn, error.").Default("info").Enum("debug", "info", "warn", "error")
+	format := app.Flag("log.format", "Format of the log on standard error: logfmt or json.").Default("logfmt").Enum("logfmt", "json")
 
 	commands := map[string]command{}
 	for _, add := range []func(*kingpin.Application) (string, command){
@@ -67,13 +64,25 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "sql2metrics: %s; try --help\n", err)
 		return exitUsage
 	}
-	logs.Writer = stderr
-	g.logger = promslog.New(&logs)
+	g.logger = newLogger(stderr, *level, *format)
 	if err := commands[name](g); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitError
 	}
 	return exitOK
+}
+
+// newLogger is not promslog's: there, source is the place in the code, and
+// here it is a database.
+func newLogger(w io.Writer, level, format string) *slog.Logger {
+	var o slog.HandlerOptions
+	o.Level = map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[level]
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, &o))
+	}
+	return slog.New(slog.NewTextHandler(w, &o))
 }
 
 // load reads the configuration with what the command line overrides.

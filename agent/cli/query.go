@@ -128,7 +128,7 @@ func (q *queryCommand) selected(s config.Source) ([]config.Query, error) {
 // preview steps a real worker once on a log of its own in a temporary folder,
 // so that what is shown is what the agent would have appended.
 func preview(ctx context.Context, g *global, s config.Source, q config.Query, client sources.Source) (result, error) {
-	r := result{Source: s.Name, Collector: q.Collector, Query: q.Name}
+	r := result{Source: s.Name, Collector: q.Collector, Query: q.Name, Columns: []string{}, Rows: [][]*string{}, Samples: []sample{}}
 	folder, err := os.MkdirTemp("", "sql2metrics-query-")
 	if err != nil {
 		return r, fmt.Errorf("make a folder for the samples: %w", err)
@@ -162,7 +162,7 @@ func preview(ctx context.Context, g *global, s config.Source, q config.Query, cl
 func samplesOf(log *wal.Log) ([]sample, error) {
 	reader := log.Reader(wal.Position{})
 	defer reader.Close()
-	var all []sample
+	all := []sample{}
 	var f wal.Frame
 	for {
 		err := reader.Next(&f)
@@ -218,7 +218,7 @@ func (r result) print(w io.Writer, format string) error {
 	if r.Collector != "" {
 		fmt.Fprintf(t, ", collector %s, query %s", r.Collector, r.Query)
 	}
-	fmt.Fprintf(t, ": %d rows in %.3fs\n", len(r.Rows), r.Seconds)
+	fmt.Fprintf(t, ", rows %d, seconds %.3f\n", len(r.Rows), r.Seconds)
 	fmt.Fprintln(t, strings.Join(r.Columns, "\t"))
 	for _, row := range r.Rows {
 		for i, cell := range row {
@@ -237,7 +237,7 @@ func (r result) print(w io.Writer, format string) error {
 		return err
 	}
 	if len(r.Samples) > 0 {
-		fmt.Fprintf(w, "-- %d samples at %s\n", len(r.Samples), time.UnixMilli(int64(r.Samples[0].Timestamp*1000)).UTC().Format(time.RFC3339Nano))
+		fmt.Fprintf(w, "-- samples %d at %s\n", len(r.Samples), time.UnixMilli(int64(r.Samples[0].Timestamp*1000)).UTC().Format(time.RFC3339Nano))
 	}
 	for _, s := range r.Samples {
 		name := s.Labels.Get(labels.MetricName)

@@ -57,9 +57,9 @@ type Worker struct {
 	logger  *slog.Logger
 	clock   func() time.Time
 
-	lastStamp int64
-	failing   failure
+	lastStamp int64    // of the newest round, Unix milliseconds
 	late      refusals // samples the log refused for their time
+	failing   failure  // of the last turn
 }
 
 // NewWorker returns a worker that has not run yet. Close it when it has
@@ -88,17 +88,36 @@ func NewWorker(o WorkerOptions) *Worker {
 // Ticks that pass while a step runs are skipped and counted. A server that
 // could not be reached is asked again before the next tick, with backoff.
 func (w *Worker) Run(ctx context.Context) {
-	w.loop.run(ctx, w.Step, func(ticks int) { w.metrics.overrun.Add(float64(ticks)) })
+	w.loop.run(ctx, w.turn, func(ticks int) { w.metrics.overrun.Add(float64(ticks)) })
 }
 
 // Overdue returns for how long the loop should have turned and has not; any
 // goroutine may ask.
 func (w *Worker) Overdue(now time.Time) time.Duration { return w.loop.overdue(now) }
 
+// turn is one turn of the loop: a step, and a line in the log when it fails in
+// another way than the one before, or no longer.
+func (w *Worker) turn(ctx context.Context, tick time.Time) error {
+	err := w.Step(ctx, tick)
+	if ctx.Err() != nil {
+		return err
+	}
+	switch why := classify(err); {
+	case why == w.failing:
+	case err != nil:
+		w.logger.Warn("query failed", "reason", string(why), "err", err)
+	default:
+		w.logger.Info("query works again", "rows", w.rows, "series", len(w.values.last))
+	}
+	w.failing = classify(err)
+	return err
+}
+
 // Step runs the query once and appends what it found as one round, stamped
 // tick. A failed run appends stale markers for the series of the last good
-// one. The error, returned for the loop's backoff, has been counted and
-// logged.
+// one. The error has been counted. It wraps a [*sources.ConnectError] if the
+// server could not be reached, and [context.DeadlineExceeded] after the
+// query's timeout.
 func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 	if tick.UnixMilli() <= w.lastStamp {
 		w.metrics.clockBack.Inc()
@@ -146,14 +165,9 @@ func (w *Worker) succeed(tick, now time.Time) error {
 	w.endRefusals()
 	w.metrics.series.Set(float64(n))
 	if err != nil {
-		w.report(failedAppend, err)
-		return err
+		return w.failed(&appendError{err})
 	}
 	w.metrics.lastSuccess.Set(seconds(tick))
-	if w.failing != "" {
-		w.logger.Info("query works again", "rows", w.rows, "series", n)
-		w.failing = ""
-	}
 	return nil
 }
 
@@ -162,14 +176,19 @@ func (w *Worker) fail(cause error, now time.Time) error {
 	w.countAppend(stale, appended)
 	w.endRefusals()
 	w.metrics.series.Set(0)
-	w.report(classify(cause), cause)
-	if err != nil {
-		w.report(failedAppend, err)
-	}
 	if stamp := now.UnixMilli(); stale > 0 && stamp > w.lastStamp {
 		w.lastStamp = stamp
 	}
-	return cause
+	if err != nil {
+		cause = errors.Join(cause, w.failed(&appendError{err}))
+	}
+	return w.failed(cause)
+}
+
+// failed counts a failure and returns it.
+func (w *Worker) failed(err error) error {
+	w.metrics.errors[classify(err)].Inc()
+	return err
 }
 
 func (w *Worker) countAppend(stale int, a wal.Appended) {
@@ -210,16 +229,6 @@ func (w *Worker) observeHealth(err error, now time.Time) {
 	}
 }
 
-// report counts a failure and logs it when it is not the kind that was logged
-// last.
-func (w *Worker) report(why failure, err error) {
-	w.metrics.errors[why].Inc()
-	if w.failing != why {
-		w.failing = why
-		w.logger.Warn("query failed", "reason", string(why), "err", err)
-	}
-}
-
 // Close gives back what the worker holds in the log and takes its self
 // metrics off the page. It writes no stale markers.
 func (w *Worker) Close() {
@@ -227,8 +236,15 @@ func (w *Worker) Close() {
 	w.metrics.remove()
 }
 
+// appendError says that the log could not take the round.
+type appendError struct{ err error }
+
+func (e *appendError) Error() string { return "append round: " + e.err.Error() }
+func (e *appendError) Unwrap() error { return e.err }
+
 func classify(err error) failure {
 	var connect *sources.ConnectError
+	var unwritten *appendError
 	switch {
 	case err == nil:
 		return ""
@@ -236,6 +252,8 @@ func classify(err error) failure {
 		return failedConnect
 	case errors.Is(err, context.DeadlineExceeded):
 		return failedTimeout
+	case errors.As(err, &unwritten):
+		return failedAppend
 	}
 	return failedQuery
 }

@@ -218,7 +218,8 @@ func TestFailureIsLoggedOncePerChange(t *testing.T) {
 		{err: errDown}, {err: errDown}, slow, slow, rows, rows,
 	}})
 	for i := range 6 {
-		r.step(i + 1)
+		r.now = t0.Add(time.Duration(i+1) * time.Second)
+		_ = r.turn(t.Context(), r.now)
 	}
 	want := `level=WARN msg="query failed" source=db collector=c query=q reason=connect err="connect to source db: connection refused"
 level=WARN msg="query failed" source=db collector=c query=q reason=timeout err="query timed out: context deadline exceeded"

@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"context"
+	"database/sql"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// inShop makes a folder with a shop's database and configuration the working
+// directory.
+func inShop(t *testing.T) {
+	t.Helper()
+	config, err := os.ReadFile("testdata/shop.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("sql2metrics.yml", config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", "shop.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`CREATE TABLE orders (status TEXT, region TEXT, amount NUMERIC);
+		INSERT INTO orders VALUES ('open', 'eu', 12.5), ('open', 'us', 3), ('paid', 'eu', NULL), ('paid', NULL, 7)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// volatile is what differs from run to run in the commands' output.
+var volatile = []struct{ pattern, with string }{
+	{`time=\S+ level`, "time=T level"},
+	{`seconds \d+\.\d{3}`, "seconds 0.001"},
+	{`at \d{4}-\S+Z`, "at 2026-03-01T12:00:00Z"},
+	{`"seconds": \S+`, `"seconds": 0.001,`},
+	{`"timestamp": \S+`, `"timestamp": 1772366400`},
+	{`(?s)sql2metrics, version .*`, "sql2metrics, version V\n"},
+}
+
+// The output of every command is a golden file. go test ./agent/cli -update
+// rewrites them; the diff is reviewed.
+func TestOutput(t *testing.T) {
+	golden, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"help":            {"--help"},
+		"version":         {"version"},
+		"no-command":      {"fly"},
+		"bad-flag":        {"run", "--speed=11"},
+		"check":           {"check"},
+		"check-missing":   {"check", "--config.file=none.yml"},
+		"query":           {"query", "shop"},
+		"query-json":      {"query", "shop", "--format=json"},
+		"query-execute":   {"query", "shop", "-e", "SELECT 1 AS one, 'a b' AS two, NULL AS three"},
+		"query-collector": {"query", "shop", "--collector", "mo*"},
+		"query-no-source": {"query", "shopp"},
+		"query-nothing":   {"query", "shop", "--collector", "x"},
+		"query-bad-sql":   {"query", "shop", "-e", "SELECT nothing"},
+		"query-write":     {"query", "shop", "-e", "DELETE FROM orders"},
+		"query-refused":   {"query", "shop", "--collector", "bad"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inShop(t)
+			var stdout, stderr strings.Builder
+			code := Main(args, &stdout, &stderr)
+			var out strings.Builder
+			out.WriteString("$ sql2metrics " + strings.Join(args, " ") + "\n")
+			out.WriteString(stdout.String())
+			if stderr.Len() > 0 {
+				out.WriteString("-- stderr --\n" + stderr.String())
+			}
+			out.WriteString("-- exit " + string(rune('0'+code)) + " --\n")
+			got := out.String()
+			for _, v := range volatile {
+				got = regexp.MustCompile(v.pattern).ReplaceAllString(got, v.with)
+			}
+			file := filepath.Join(golden, name+".golden")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Error(diff)
+			}
+			left, err := os.ReadDir(".")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(left) != 2 {
+				t.Errorf("the command left files: %v", left)
+			}
+		})
+	}
+}
+
+func TestLedger(t *testing.T) {
+	l := newLedger()
+	both := func(series string, at int64, v float64) {
+		l.appended(series, at, v)
+		l.received(series, at, v)
+	}
+	both("a", 1, 1)
+	both("a", 2, 2)
+	l.received("a", 2, 2)
+	l.appended("b", 1, 1)
+	l.appended("b", 2, 1)
+	l.received("b", 2, 1)
+	var out strings.Builder
+	got, err := l.print(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tally{appended: 4, received: 4, lost: 1, duplicated: 1}
+	if got != want {
+		t.Errorf("the ledger is %+v, want %+v", got, want)
+	}
+	wantText := `
+ledger, in samples
+  appended   4   acknowledged by the log
+  received   4
+  lost 1
+  duplicated 1   sent again because the answer was lost
+    lost 1 of 2: b
+`
+	if diff := cmp.Diff(wantText, out.String()); diff != "" {
+		t.Error(diff)
+	}
+
+	both("a", 2+settledAfter+1, 3)
+	l.settle()
+	if settled, _ := l.sum(); settled.appended != 5 || settled.lost != 1 || settled.duplicated != 1 {
+		t.Errorf("settling changed the ledger: %+v", settled)
+	}
+	if n := len(l.series["a"].samples); n != 1 {
+		t.Errorf("%d samples of a are kept, want 1", n)
+	}
+
+	l.received("a", 99, 1)
+	if _, err := l.print(&out); err == nil {
+		t.Error("a sample that was never appended is no error")
+	}
+	l = newLedger()
+	l.appended("a", 1, 1)
+	l.received("a", 1, 2)
+	if _, err := l.print(&out); err == nil {
+		t.Error("two values for one time are no error")
+	}
+}
+
+func TestWorkloadStops(t *testing.T) {
+	w, err := openWorkload(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := w.step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.run(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := w.close(); err != nil {
+		t.Error(err)
+	}
+}
