@@ -33,7 +33,7 @@ func TestKill9(t *testing.T) {
 }
 
 func kill9(t *testing.T, random *rand.Rand, protocol receiver.Message) {
-	kills := 7
+	kills := 8
 	if soak() {
 		kills = 200
 	}
@@ -47,7 +47,13 @@ func kill9(t *testing.T, random *rand.Rand, protocol receiver.Message) {
 	down := receiver.Status(http.StatusServiceUnavailable, 0)
 	// What the receiver does while an agent lives: first and last.
 	lives := [][2]receiver.Behaviour{
-		{receiver.Up, receiver.Up}, {down, down}, {down, receiver.Up}, {receiver.Up, down}, {receiver.Reset, receiver.Up},
+		{receiver.Up, receiver.Up},
+		{down, down},
+		{down, receiver.Up},
+		{receiver.Up, down},
+		{receiver.Reset, receiver.Up},
+		{receiver.Slow(30 * time.Millisecond), receiver.Up},
+		{receiver.Up, receiver.SlowAnswer(100 * time.Millisecond)},
 	}
 
 	var l *ledger
@@ -60,13 +66,30 @@ func kill9(t *testing.T, random *rand.Rand, protocol receiver.Message) {
 		time.Sleep(time.Duration(random.Int64N(int64(700 * time.Millisecond))))
 		r.Behave(lives[i%len(lives)][1])
 		time.Sleep(time.Duration(random.Int64N(int64(700 * time.Millisecond))))
+		checkBooks(t, a)
 		a.kill()
 	}
 	r.Behave(receiver.Up)
-	start(t, watch).stop(t)
+	a := start(t, watch)
+	waitForSamples(t, a, 100)
+	checkBooks(t, a)
+	a.stop(t)
 
 	l.close(t)
 	l.compare(t, r.Samples(t, everything))
 	repeated := l.checkDeliveries(t, r.Requests())
 	t.Logf("%d kills, %d samples in %d series, %d of them sent more than once", kills, l.count, len(l.samples), repeated)
+}
+
+// checkBooks checks that an agent accounts for every sample appended, and has
+// given up none.
+func checkBooks(t *testing.T, a *agent) {
+	t.Helper()
+	const prefix = "sql2metrics_remote_write_samples_"
+	m := a.metrics(t)
+	appended, dropped := sum(m, prefix+"appended_total"), sum(m, prefix+"dropped_total")
+	accounted := sum(m, prefix+"sent_total") + dropped + sum(m, prefix+"unconfirmed_total") + sum(m, prefix+"pending")
+	if appended == 0 || appended != accounted || dropped != 0 {
+		t.Errorf("%v samples appended, %v accounted for, %v of them dropped", appended, accounted, dropped)
+	}
 }

@@ -78,6 +78,7 @@ func (s *shop) config(interval time.Duration, endpoints ...string) string {
 	return fmt.Sprintf(`
 global: {scrape_interval: %[1]s, scrape_timeout: %[1]s}
 self: {enabled: false}
+storage: {fsync_interval: 50ms}
 %[2]s
 sources:
   - name: shop

@@ -1,8 +1,12 @@
 package receiver
 
 import (
+	"bytes"
+	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"time"
 )
@@ -25,6 +29,13 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	answer := r.behaviour
 	r.attempts++
 	r.mu.Unlock()
+	// Only with its body read does the server notice that a sender is gone.
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
 	answer(w, req, r.store)
 }
 
@@ -69,6 +80,23 @@ func Slow(d time.Duration) Behaviour {
 			store.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
+	}
+}
+
+// SlowAnswer stores each request and lets its sender wait for the answer.
+func SlowAnswer(d time.Duration) Behaviour {
+	return func(w http.ResponseWriter, r *http.Request, store http.Handler) {
+		wait := time.NewTimer(d)
+		defer wait.Stop()
+		answer := httptest.NewRecorder()
+		store.ServeHTTP(answer, r)
+		select {
+		case <-wait.C:
+		case <-r.Context().Done():
+		}
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
 	}
 }
 

@@ -7,6 +7,7 @@
 package receiver
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -47,6 +48,7 @@ type Receiver struct {
 	addr   string
 	server *http.Server // nil while it refuses connections
 	served chan struct{}
+	hurry  context.CancelFunc // ends the waits of slow requests
 	store  http.Handler
 
 	mu        sync.Mutex
@@ -110,7 +112,13 @@ func (r *Receiver) Listen(tb testing.TB) {
 		tb.Fatalf("listen for remote write: %v", err)
 	}
 	r.addr = l.Addr().String()
-	r.server = &http.Server{Handler: r, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.hurry = cancel
+	r.server = &http.Server{
+		Handler:     r,
+		ErrorLog:    slog.NewLogLogger(slog.DiscardHandler, 0),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	r.served = make(chan struct{})
 	go func(s *http.Server, served chan struct{}) {
 		defer close(served)
@@ -118,12 +126,17 @@ func (r *Receiver) Listen(tb testing.TB) {
 	}(r.server, r.served)
 }
 
-// Refuse closes the port and all connections: whoever writes gets connection
-// refused until Listen.
+// Refuse closes the port and all connections, when requests that are being
+// stored have been answered: whoever writes gets connection refused until
+// Listen.
 func (r *Receiver) Refuse() {
 	if r.server == nil {
 		return
 	}
+	r.hurry()
+	grace, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = r.server.Shutdown(grace) // it waits for connections without a request, too
 	_ = r.server.Close()
 	<-r.served
 	r.server = nil

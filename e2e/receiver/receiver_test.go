@@ -75,6 +75,7 @@ func TestBehaviours(t *testing.T) {
 		"up":               {receiver.Up, http.StatusNoContent, nil, 1},
 		"status":           {receiver.Status(http.StatusServiceUnavailable, time.Second), http.StatusServiceUnavailable, nil, 0},
 		"slow":             {receiver.Slow(time.Millisecond), http.StatusNoContent, nil, 1},
+		"slow answer":      {receiver.SlowAnswer(time.Millisecond), http.StatusNoContent, nil, 1},
 		"reset":            {receiver.Reset, 0, syscall.ECONNRESET, 0},
 		"store then reset": {receiver.StoreThenReset, 0, syscall.ECONNRESET, 1},
 	} {
