@@ -114,7 +114,7 @@ type Source struct {
 	DSN          Secret
 	Host         string // postgres: host name, address or socket folder; 127.0.0.1
 	Port         int    // postgres: 5432
-	User         string
+	User         string // postgres: never empty without a DSN
 	Password     Secret
 	PasswordFile string // read by the source at each new connection; trailing newline cut
 	Database     string // postgres: database; default as User
@@ -122,7 +122,7 @@ type Source struct {
 	TLS          TLS    // postgres
 
 	Job            string        // label job on the remote path; default: Type
-	Instance       string        // label instance; default host:port, the path for sqlite
+	Instance       string        // label instance; default host:port, the path as written for sqlite
 	Labels         labels.Labels // on every series of the source, also up
 	MaxConnections int           // 2
 	Interval       time.Duration // the clock of up: global.scrape_interval
@@ -133,9 +133,10 @@ type Source struct {
 	Queries []Query
 }
 
-// TLS is a source's transport security, spelled sslmode in data_source_name.
+// TLS is a source's transport security: the fields sslmode and tls_config. With
+// a DSN it is unset, as the string has its own.
 type TLS struct {
-	// Mode is libpq's sslmode: disable, allow, prefer, require, verify-ca,
+	// Mode is sslmode, libpq's word: disable, allow, prefer, require, verify-ca,
 	// verify-full. Default prefer; verify-full as soon as CAFile is set.
 	Mode       string
 	CAFile     string
@@ -169,7 +170,7 @@ type Metric struct {
 	Type         MetricType
 	Help         string
 	KeyLabels    []string          // columns that become labels of the same name
-	StaticLabels map[string]string // labels with a constant value
+	StaticLabels map[string]string // labels with a constant value, never an empty one
 	// Values are the columns that hold numbers. With one, each row is one
 	// sample. With several, each row is one sample per column, told apart by
 	// the label ValueLabel, whose value is the column's name.
