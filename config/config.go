@@ -147,7 +147,9 @@ type TLS struct {
 
 // Query is one statement, its clock and the metrics made from its rows.
 type Query struct {
-	Name      string // query_name; unique in its collector. A metric's inline query has the metric's name.
+	// Name is query_name, unique in its collector. A metric's inline query has
+	// the metric's name, with _2 and so on behind it if that is taken.
+	Name      string
 	Collector string // collector_name
 	SQL       string // literal: nothing in it is expanded
 	Interval  time.Duration
