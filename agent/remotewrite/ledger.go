@@ -152,7 +152,8 @@ func (s *Shipper) publish() {
 		books:    s.books.clone(),
 		protocol: wireVersion(s.protocol()),
 	}
-	p.passed, p.evicted = s.passed()
+	passed, evicted := s.passed()
+	p.passed, p.evicted = passed.Totals, evicted
 	if s.window.frames > 0 {
 		p.oldest = s.window.oldest
 	}

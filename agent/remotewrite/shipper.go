@@ -177,6 +177,8 @@ func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duratio
 		if rest, err := s.advance(now, deadline); err != nil || !s.ready {
 			return rest, err
 		}
+	} else if err := s.leaveEvicted(); err != nil {
+		return s.endpoint.Queue.MinBackoff, err
 	}
 	if err := s.send(ctx, now); err != nil {
 		return s.endpoint.Queue.MinBackoff, err
@@ -208,6 +210,9 @@ func (s *Shipper) settle() {
 func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Duration, err error) {
 	if !s.window.closed {
 		s.startReading()
+		if err := s.leaveEvicted(); err != nil {
+			return s.endpoint.Queue.MinBackoff, err
+		}
 		var full bool
 		if rest, full, err = s.fill(now, deadline); err != nil {
 			return s.endpoint.Queue.MinBackoff, err
@@ -332,16 +337,32 @@ func (s *Shipper) save() error {
 	return nil
 }
 
-// passed is what of the log the reader has behind it, and what of that was
-// evicted and is not booked.
-func (s *Shipper) passed() (all, evicted wal.Totals) {
+// leaveEvicted begins to read anew where the log does, if it has removed the
+// segment that the reader stands in. The reader could go on in the file it has
+// open, but that would keep its bytes on the disk, and the ledger counts them
+// as evicted.
+func (s *Shipper) leaveEvicted() error {
+	passed, _ := s.passed()
+	if s.log.Stats().Oldest.Seq <= passed.Seq {
+		return nil
+	}
+	if err := s.reader.Close(); err != nil {
+		return err
+	}
+	s.reader = s.log.Reader(passed)
+	return nil
+}
+
+// passed is where the reader stands, and what was evicted before there and is
+// not booked.
+func (s *Shipper) passed() (p wal.Position, evicted wal.Totals) {
 	switch {
 	case s.held:
-		return s.frame.Position.Totals, s.window.evicted.Add(s.frame.Evicted)
+		return s.frame.Position, s.window.evicted.Add(s.frame.Evicted)
 	case s.window.frames > 0:
-		return s.window.end.Totals, s.window.evicted
+		return s.window.end, s.window.evicted
 	}
-	return s.position.Totals, wal.Totals{}
+	return s.position, wal.Totals{}
 }
 
 func (s *Shipper) shape() string { return s.shapes[s.protocol()] }
