@@ -15,6 +15,7 @@ import (
 	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/sigv4"
 )
 
 // Config is a whole, valid configuration. It is immutable: whoever holds one
@@ -59,6 +60,9 @@ type Storage struct {
 	MaxBytes      int64         // 1GiB; everything under Path
 	Fsync         Fsync         // interval
 	FsyncInterval time.Duration // 1s
+	// DeadLetterMaxBytes is what the dead letters of all endpoints may take of
+	// MaxBytes, and is below it; 64MiB, or a quarter of a smaller MaxBytes.
+	DeadLetterMaxBytes int64
 }
 
 // Protocol is a remote write protobuf message, spelled as Prometheus's
@@ -73,7 +77,16 @@ const (
 	ProtocolV2   Protocol = "io.prometheus.write.v2.Request"
 )
 
-// RemoteWrite is one endpoint, spelled as in prometheus.yml.
+// The values of remote_write.start_at: where in the log an endpoint without a
+// cursor begins.
+const (
+	StartAtEnd    = "end"    // with what is appended from then on
+	StartAtOldest = "oldest" // with the oldest frame the log still holds
+)
+
+// RemoteWrite is one endpoint, spelled as in prometheus.yml. However it is
+// printed or marshalled it is its name and URL: Prometheus's types of HTTP
+// settings hide their secrets from some encoders only.
 type RemoteWrite struct {
 	URL           *url.URL // without a login: that is in HTTP
 	Name          string   // identity of its cursor; default: a hash of the URL
@@ -81,8 +94,34 @@ type RemoteWrite struct {
 	Protocol      Protocol
 	Headers       map[string]Secret
 	WriteRelabel  []*relabel.Config
-	HTTP          promconfig.HTTPClientConfig // auth, TLS, proxy; FollowRedirects is always false
-	Queue         Queue
+	// HTTP holds auth other than SigV4, TLS, proxy and http_headers.
+	// FollowRedirects is always false, and no header in HTTPHeaders is one of
+	// Headers or of the protocol.
+	HTTP promconfig.HTTPClientConfig
+	// SigV4 signs requests for AWS; nil: not. Never beside a login in HTTP.
+	SigV4 *sigv4.SigV4Config
+	Queue Queue
+
+	StartAt string // StartAtEnd or StartAtOldest; StartAtEnd
+	// AdoptFrom names an endpoint that was removed, whose cursor this one takes
+	// over when it has none. It is the name of no endpoint in the configuration.
+	AdoptFrom string
+
+	SendExemplars        bool // true; what false keeps back is counted as dropped
+	SendNativeHistograms bool // true; what false keeps back is counted as dropped
+	MetadataConfig       MetadataConfig
+
+	// MaxBlock is after how long a request that never gets through is parked
+	// in the dead letter, so that the ones behind it may try; 0: never.
+	MaxBlock time.Duration
+}
+
+// MetadataConfig says how types and helps go out under remote write 1.0, in
+// requests of their own. Under 2.0 they travel with the samples.
+type MetadataConfig struct {
+	Send              bool          // true
+	SendInterval      time.Duration // 1m
+	MaxSamplesPerSend int           // metrics per request; 2000
 }
 
 // Queue is remote_write.queue_config with the meaning it has here.
@@ -92,18 +131,26 @@ type Queue struct {
 	BatchSendDeadline time.Duration // 5s
 	MinBackoff        time.Duration // 1s
 	MaxBackoff        time.Duration // 1m
+	// SampleAgeLimit is the age at which a sample that waits is dropped, and
+	// counted, instead of sent; 0: at none.
+	SampleAgeLimit time.Duration
+	// MaxSamplesPerSecond bounds how fast a backlog is sent; 0: 20 times the
+	// live rate, and at least 20,000.
+	MaxSamplesPerSecond int
 }
 
-// SourceType is a kind of database.
+// SourceType is a kind of database, or of what stands for one.
 type SourceType string
 
 // The kinds of source there are.
 const (
-	TypePostgres SourceType = "postgres"
-	TypeSQLite   SourceType = "sqlite"
+	TypePostgres   SourceType = "postgres"
+	TypeSQLite     SourceType = "sqlite"
+	TypePrometheus SourceType = "prometheus" // an exposition to scrape
 )
 
-// Source is one database with the queries to run on it.
+// Source is one database with the queries to run on it, or one exposition. It
+// prints as its name and type.
 type Source struct {
 	Name string // unique
 	Type SourceType
@@ -121,15 +168,26 @@ type Source struct {
 	Path         string // sqlite: the file
 	TLS          TLS    // postgres
 
+	// URL is what a prometheus source scrapes, its path never empty. A login in
+	// it has moved to HTTP.
+	URL *url.URL
+	// HTTP is how it scrapes it, with Prometheus's defaults: HTTP/2, and
+	// redirects followed, which whoever scrapes keeps to the host of URL.
+	HTTP promconfig.HTTPClientConfig
+
 	Job            string        // label job on the remote path; default: Type
 	Instance       string        // label instance; default host:port, the path as written for sqlite
 	Labels         labels.Labels // on every series of the source, also up
-	MaxConnections int           // 2
-	Interval       time.Duration // the clock of up: global.scrape_interval
-	Timeout        time.Duration // of connecting and of the ping behind up: global.scrape_timeout
+	MaxConnections int           // 2; 0 for prometheus, which has none to count
+	// Interval is the clock of up, and of scrapes: global.scrape_interval, or
+	// the source's own for prometheus.
+	Interval time.Duration
+	// Timeout is that of connecting and of the ping behind up, or of a scrape;
+	// at most Interval: global.scrape_timeout, or the source's own for prometheus.
+	Timeout time.Duration
 
 	// Queries are what Source.collectors selected, resolved: each with its
-	// own copy of the metrics made from it.
+	// own copy of the metrics made from it. A prometheus source has none.
 	Queries []Query
 }
 

@@ -19,10 +19,11 @@ func Default() Config {
 			Job:      "sql2metrics",
 		},
 		Storage: Storage{
-			Path:          "data",
-			MaxBytes:      1 << 30,
-			Fsync:         FsyncInterval,
-			FsyncInterval: time.Second,
+			Path:               "data",
+			MaxBytes:           1 << 30,
+			Fsync:              FsyncInterval,
+			FsyncInterval:      time.Second,
+			DeadLetterMaxBytes: defaultDeadLetterMaxBytes,
 		},
 	}
 }
@@ -42,8 +43,16 @@ func DefaultRemoteWrite() RemoteWrite {
 			MinBackoff:        time.Second,
 			MaxBackoff:        time.Minute,
 		},
+		StartAt:              StartAtEnd,
+		SendExemplars:        true,
+		SendNativeHistograms: true,
+		MetadataConfig:       MetadataConfig{Send: true, SendInterval: time.Minute, MaxSamplesPerSend: 2000},
 	}
 }
+
+// defaultDeadLetterMaxBytes holds in a log of at least four times its size; in
+// a smaller one the default is a quarter of it.
+const defaultDeadLetterMaxBytes = 64 << 20
 
 // Defaults of a source. Its job is its type, its instance its address, its
 // interval and timeout those of [Global].

@@ -32,6 +32,17 @@ func mustURL(s string) *url.URL {
 	return u
 }
 
+// withDefaults gives endpoints the defaults of what their files leave out.
+func withDefaults(endpoints ...RemoteWrite) []RemoteWrite {
+	d := DefaultRemoteWrite()
+	for i := range endpoints {
+		e := &endpoints[i]
+		e.StartAt, e.MetadataConfig = d.StartAt, d.MetadataConfig
+		e.SendExemplars, e.SendNativeHistograms = d.SendExemplars, d.SendNativeHistograms
+	}
+	return endpoints
+}
+
 // TestGood loads configurations that use every field, and the shortest ones.
 func TestGood(t *testing.T) {
 	orders := func() []Query {
@@ -79,9 +90,9 @@ func TestGood(t *testing.T) {
 				ExternalLabels: labels.FromStrings("cluster", "eu1", "price", "$5 in eu1", "__replica__", "a"),
 			},
 			Self:    Self{Enabled: true, Interval: 15 * time.Second, Job: "agent", Instance: "db.example.com:9399"},
-			Storage: Storage{Path: "data", MaxBytes: 256 << 20, Fsync: FsyncAlways, FsyncInterval: 2 * time.Second},
-			RemoteWrite: []RemoteWrite{
-				{
+			Storage: Storage{Path: "data", MaxBytes: 256 << 20, Fsync: FsyncAlways, FsyncInterval: 2 * time.Second, DeadLetterMaxBytes: 64 << 20},
+			RemoteWrite: withDefaults(
+				RemoteWrite{
 					URL: mustURL("https://mimir/api/v1/push"), Name: "mimir", RemoteTimeout: 30 * time.Second,
 					Headers: map[string]Secret{"X-Scope-OrgID": NewSecret("dba")},
 					WriteRelabel: []*relabel.Config{
@@ -101,7 +112,7 @@ func TestGood(t *testing.T) {
 					HTTP:  promconfig.HTTPClientConfig{BasicAuth: &promconfig.BasicAuth{Username: "u", PasswordFile: "testdata/good/secrets/mimir"}},
 					Queue: DefaultRemoteWrite().Queue,
 				},
-				{
+				RemoteWrite{
 					URL: mustURL("http://prometheus:9090/api/v1/write"), Name: "ebc87874", RemoteTimeout: time.Minute, Protocol: ProtocolV1,
 					HTTP: promconfig.HTTPClientConfig{
 						Authorization: &promconfig.Authorization{Type: "Token", Credentials: "s3cr$t"},
@@ -109,7 +120,7 @@ func TestGood(t *testing.T) {
 					},
 					Queue: Queue{MaxShards: 8, MaxSamplesPerSend: 500, BatchSendDeadline: time.Second, MinBackoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second},
 				},
-				{
+				RemoteWrite{
 					URL: mustURL("https://thanos/api/v1/receive"), Name: "73996efe", RemoteTimeout: 30 * time.Second,
 					HTTP: promconfig.HTTPClientConfig{
 						BasicAuth: &promconfig.BasicAuth{Username: "u", Password: "s3cr$t"},
@@ -120,7 +131,7 @@ func TestGood(t *testing.T) {
 					},
 					Queue: DefaultRemoteWrite().Queue,
 				},
-				{
+				RemoteWrite{
 					URL: mustURL("http://bearer/"), Name: "61f33a48", RemoteTimeout: 30 * time.Second,
 					HTTP: promconfig.HTTPClientConfig{
 						Authorization: &promconfig.Authorization{Type: "Bearer", Credentials: "s3cr$t"},
@@ -132,12 +143,12 @@ func TestGood(t *testing.T) {
 					},
 					Queue: DefaultRemoteWrite().Queue,
 				},
-				{
+				RemoteWrite{
 					URL: mustURL("http://files/"), Name: "5034c9a0", RemoteTimeout: 30 * time.Second,
 					HTTP:  promconfig.HTTPClientConfig{BasicAuth: &promconfig.BasicAuth{UsernameFile: "testdata/good/secrets/pg", Password: "p"}},
 					Queue: DefaultRemoteWrite().Queue,
 				},
-			},
+			),
 			Sources: []Source{
 				{
 					Name: "orders", Type: TypePostgres, Host: "db.example.com", Port: 6432, User: "mon",
