@@ -96,12 +96,13 @@ collectors:
 `, interval, remoteWrite(endpoints...), s.path)
 }
 
-// remoteWrite returns a section that writes to the URLs, with short waits. An
-// URL may be followed by more fields, one per line.
+// remoteWrite returns a section that writes to the URLs, with short waits and
+// small requests, so that a window has several. An URL may be followed by more
+// fields, one per line.
 func remoteWrite(endpoints ...string) string {
 	section := "remote_write:\n"
 	for i, e := range endpoints {
-		section += fmt.Sprintf("  - name: endpoint%d\n    queue_config: {batch_send_deadline: 50ms, min_backoff: 30ms, max_backoff: 200ms}\n    url: %s\n", i, e)
+		section += fmt.Sprintf("  - name: endpoint%d\n    queue_config: {max_samples_per_send: 60, batch_send_deadline: 50ms, min_backoff: 30ms, max_backoff: 200ms}\n    url: %s\n", i, e)
 	}
 	return section
 }
