@@ -151,6 +151,11 @@ func readFolder(t *testing.T, segments map[uint64][]byte) ([]readSample, Totals,
 			t.Fatal(err)
 		}
 	}
+	return readFolderAt(t, dir)
+}
+
+func readFolderAt(t *testing.T, dir string) ([]readSample, Totals, Totals) {
+	t.Helper()
 	r, err := Read(dir)
 	if err != nil {
 		t.Fatal(err)

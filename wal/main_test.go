@@ -26,7 +26,7 @@ var testStart = time.UnixMilli(1_700_000_000_000)
 func openTest(t testing.TB, o Options) *Log {
 	t.Helper()
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
+		o.Logger = textLogger(testWriter{t})
 	}
 	l, err := Open(context.Background(), o, testStart)
 	if err != nil {
@@ -47,6 +47,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Logf("%s", p)
 	return len(p), nil
 }
+
+func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func testLabels(i int) labels.Labels {
 	return labels.FromStrings("__name__", "orders", "job", "postgres", "instance", "orders-0:5432",
@@ -98,6 +100,8 @@ type readSample struct {
 func readAll(t testing.TB, r *Reader) (samples []readSample, evicted, damaged Totals) {
 	t.Helper()
 	var f Frame
+	var names []string // of the series of a segment, by reference
+	var segment uint64
 	for {
 		err := r.Next(&f)
 		if errors.Is(err, io.EOF) {
@@ -107,8 +111,14 @@ func readAll(t testing.TB, r *Reader) (samples []readSample, evicted, damaged To
 			t.Fatal(err)
 		}
 		evicted, damaged = evicted.Add(f.Evicted), damaged.Add(f.Damaged)
+		if f.Position.Segment != segment {
+			names, segment = nil, f.Position.Segment
+		}
+		for _, series := range f.Series[len(names):] {
+			names = append(names, series.Labels.String())
+		}
 		for _, s := range f.Samples {
-			samples = append(samples, readSample{f.Series[s.Ref].Labels.String(), s.T, s.V})
+			samples = append(samples, readSample{names[s.Ref], s.T, s.V})
 		}
 	}
 }

@@ -183,9 +183,7 @@ func (r *Reader) give(h frameHeader, f *Frame) {
 	} else {
 		f.Damaged = missing
 	}
-	if r.damaged {
-		r.dropUnknown(f)
-	}
+	r.dropUnknown(f)
 	f.Counts = f.decoded()
 	f.Damaged = f.Damaged.Add(h.counts.Sub(f.Counts))
 	r.passed, r.evicted = f.Position, false
@@ -200,7 +198,8 @@ func missing(from, to Totals) Totals {
 	return to.Sub(from)
 }
 
-// dropUnknown removes what belongs to series that a damaged frame introduced.
+// dropUnknown removes what belongs to series that a damaged frame introduced:
+// whoever gets the frame may look up each reference.
 func (r *Reader) dropUnknown(f *Frame) {
 	unknown := func(ref seriesRef) bool {
 		return uint64(ref) >= uint64(len(r.series)) || r.series[ref].Labels.IsEmpty()

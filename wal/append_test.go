@@ -1,0 +1,270 @@
+package wal
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// TestRefused holds that a series never goes back in time.
+func TestRefused(t *testing.T) {
+	const t0 = 1_700_000_000_000
+	type step struct {
+		times    []int64 // of samples of one series, relative to t0
+		ownTime  bool
+		reopen   bool
+		other    bool // another series
+		appended uint64
+	}
+	for name, steps := range map[string][]step{
+		"rising":                         {{times: []int64{0}, appended: 1}, {times: []int64{1}, appended: 1}},
+		"the same again":                 {{times: []int64{0}, appended: 1}, {times: []int64{0}}},
+		"back":                           {{times: []int64{5}, appended: 1}, {times: []int64{4}}, {times: []int64{6}, appended: 1}},
+		"twice in one round":             {{times: []int64{0, 0, 1, 1, 0}, appended: 2}},
+		"another series may be older":    {{times: []int64{5}, appended: 1}, {times: []int64{1}, other: true, appended: 1}},
+		"no series below the floor":      {{times: []int64{5}, appended: 1}, {times: []int64{5, 6}, other: true, reopen: true, appended: 1}},
+		"own time may be below it":       {{times: []int64{5}, appended: 1}, {times: []int64{2}, other: true, ownTime: true, reopen: true, appended: 1}},
+		"own time does not go back":      {{times: []int64{5}, ownTime: true, appended: 1}, {times: []int64{4, 5, 6}, ownTime: true, appended: 1}},
+		"own time does not make a floor": {{times: []int64{5}, ownTime: true, appended: 1}, {times: []int64{1}, reopen: true, appended: 1}},
+		"the floor passes on over reopens": {{times: []int64{5}, appended: 1}, {reopen: true}, {times: []int64{5, 6}, reopen: true, appended: 1},
+			{times: []int64{6, 7}, other: true, reopen: true, appended: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l := openTest(t, Options{Path: dir})
+			for i, s := range steps {
+				if s.reopen {
+					if err := l.Close(); err != nil {
+						t.Fatal(err)
+					}
+					l = openTest(t, Options{Path: dir})
+				}
+				series := testSeries(l, 2)[0]
+				if s.other {
+					series = testSeries(l, 2)[1]
+				}
+				r := &Round{OwnTime: s.ownTime}
+				for _, at := range s.times {
+					r.Samples = append(r.Samples, Sample{Series: series, T: t0 + at})
+				}
+				out := mustAppend(t, l, r, testStart)
+				if out.Appended.Samples != s.appended || out.Refused.Samples != uint64(len(s.times))-s.appended {
+					t.Errorf("step %d: %+v, want %d appended", i, out, s.appended)
+				}
+			}
+		})
+	}
+}
+
+// TestEveryKind appends what a round can hold and reads it back.
+func TestEveryKind(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	a := l.Series(labels.FromStrings("__name__", "a"), Metadata{Type: "counter", Help: "A."})
+	b := l.Series(labels.FromStrings("__name__", "b"), Metadata{Type: "histogram", Unit: "seconds"})
+	h := &histogram.Histogram{Schema: 1, Count: 3, Sum: 2, PositiveSpans: []histogram.Span{{Length: 2}}, PositiveBuckets: []int64{1, 1}}
+	fh := &histogram.FloatHistogram{Schema: -53, Count: 3, Sum: 2, PositiveSpans: []histogram.Span{{Length: 2}}, PositiveBuckets: []float64{1, 2}, CustomValues: []float64{1, 2}}
+	unknown := &histogram.Histogram{Schema: 99}
+	huge := l.Series(labels.FromStrings("__name__", strings.Repeat("x", itemBytes)), Metadata{})
+	traced := labels.FromStrings("trace_id", "abc")
+	out := mustAppend(t, l, &Round{
+		Samples: []Sample{{Series: a, ST: 5, T: 100, V: 1}, {Series: huge, T: 100}},
+		Histograms: []Histogram{
+			{Series: b, ST: 7, T: 100, H: h}, {Series: b, T: 101, FH: fh},
+			{Series: b, T: 101, H: h}, {Series: b, T: 102}, {Series: b, T: 102, H: unknown},
+		},
+		Exemplars: []Exemplar{{Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 95, V: 2}},
+	}, testStart)
+	if want := (Appended{Totals{1, 2, 2}, Totals{1, 3, 1}}); out != want {
+		t.Fatalf("%+v, want %+v", out, want)
+	}
+	l.Series(a.Labels(), Metadata{Type: "counter", Help: "A, better."})
+	mustAppend(t, l, &Round{Samples: []Sample{{Series: a, T: 200, V: 2}}}, testStart)
+	mustSync(t, l, testStart)
+
+	r := l.Reader(Position{})
+	defer r.Close()
+	var f Frame
+	if err := r.Next(&f); err != nil {
+		t.Fatal(err)
+	}
+	if f.Counts != (Totals{1, 2, 2}) || f.MinT != 100 || f.MaxT != 101 || f.AppendedAt != testStart.UnixMilli() {
+		t.Errorf("%+v", f)
+	}
+	if s := f.Samples[0]; s.ST != 5 || s.T != 100 || s.V != 1 {
+		t.Errorf("sample %+v", s)
+	}
+	if s := f.Histograms[0]; s.ST != 7 || s.T != 100 || !s.H.Equals(h) {
+		t.Errorf("histogram %+v", s)
+	}
+	if s := f.FloatHistograms[0]; s.T != 101 || !s.FH.Equals(fh) {
+		t.Errorf("float histogram %+v", s)
+	}
+	if e := f.Exemplars[0]; e.T != 90 || !labels.Equal(e.Labels, traced) {
+		t.Errorf("exemplar %+v", e)
+	}
+	help := func() string { return f.Series[f.Samples[0].Ref].Metadata.Help }
+	if help() != "A." {
+		t.Errorf("help %q", help())
+	}
+	if err := r.Next(&f); err != nil || help() != "A, better." {
+		t.Errorf("changed help %q, %v", help(), err)
+	}
+	if err := r.Next(&f); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+// TestSeriesAreInterned holds when a series is remembered and when it is not.
+func TestSeriesAreInterned(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	a := testSeries(l, 1)[0]
+	if testSeries(l, 1)[0] != a {
+		t.Error("the same labels gave two handles")
+	}
+	now := testStart
+	mustAppend(t, l, roundOf([]*Series{a}, now, 0), now)
+	l.Release(a)
+	l.Release(a)
+	other := l.Series(testLabels(1), Metadata{})
+	pass := func(d time.Duration) {
+		now = now.Add(d)
+		mustAppend(t, l, roundOf([]*Series{other}, now, 0), now)
+	}
+	pass(forgetAfter - time.Second)
+	if testSeries(l, 1)[0] != a {
+		t.Fatal("forgotten too soon")
+	}
+	pass(forgetAfter) // it has a user now
+	if testSeries(l, 1)[0] != a {
+		t.Fatal("forgotten while it was used")
+	}
+	l.Release(a)
+	l.Release(a)
+	pass(forgetAfter)
+	if l.Stats().Series != 1 {
+		t.Errorf("%d series are remembered", l.Stats().Series)
+	}
+	again := testSeries(l, 1)[0]
+	if again == a {
+		t.Error("not forgotten")
+	}
+	// Though forgotten, it does not go back.
+	if out := mustAppend(t, l, roundOf([]*Series{again}, testStart, 0), now); !out.Appended.IsZero() {
+		t.Errorf("went back in time: %+v", out)
+	}
+}
+
+// TestChurnIsBounded appends series that live for one round each.
+func TestChurnIsBounded(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	now := testStart
+	for i := range 3000 {
+		s := l.Series(testLabels(i), Metadata{})
+		now = now.Add(10 * time.Second)
+		mustAppend(t, l, roundOf([]*Series{s}, now, 0), now)
+		l.Release(s)
+	}
+	limit := int(forgetAfter/(10*time.Second)) + 1
+	if got := l.Stats().Series; got > limit || len(l.series.released) > limit || len(l.series.byHash) > limit {
+		t.Errorf("%d series are remembered, %d released, want at most %d", got, len(l.series.released), limit)
+	}
+}
+
+// TestAppendAllocatesNothing holds the hot path: known series, no allocation.
+func TestAppendAllocatesNothing(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	r := roundOf(testSeries(l, 2000), testStart, 0)
+	now := testStart
+	next := func() {
+		now = now.Add(time.Millisecond)
+		for i := range r.Samples {
+			r.Samples[i].T = now.UnixMilli()
+			r.Samples[i].V += 0.37
+		}
+		if out := mustAppend(t, l, r, now); out.Appended.Samples != 2000 {
+			t.Fatalf("%+v", out)
+		}
+	}
+	next()
+	if n := testing.AllocsPerRun(100, next); n > 0 {
+		t.Errorf("%v allocations per round of known series", n)
+	}
+
+	mustSync(t, l, now)
+	reader := l.Reader(Position{})
+	defer reader.Close()
+	var f Frame
+	read := func() {
+		if err := reader.Next(&f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	if n := testing.AllocsPerRun(90, read); n > 0 {
+		t.Errorf("%v allocations per frame read", n)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	dir, now := t.TempDir(), testStart
+	for i := range 2 { // totals go on over a restart
+		reg := prometheus.NewPedanticRegistry()
+		l := openTest(t, Options{Path: dir, Registerer: reg})
+		now = now.Add(time.Second)
+		r := roundOf(testSeries(l, 10), now, 0)
+		mustAppend(t, l, r, now)
+		mustAppend(t, l, r, now)
+		mustSync(t, l, now)
+		if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+			t.Errorf("lint: %v %v", problems, err)
+		}
+		want := `
+# HELP sql2metrics_wal_appended_samples_total Samples in the log since it began, over restarts.
+# TYPE sql2metrics_wal_appended_samples_total counter
+sql2metrics_wal_appended_samples_total{kind="exemplar"} 0
+sql2metrics_wal_appended_samples_total{kind="histogram"} 0
+sql2metrics_wal_appended_samples_total{kind="sample"} ` + []string{"10", "20"}[i] + `
+# HELP sql2metrics_wal_refused_samples_total Samples refused because their time was not after the last of their series.
+# TYPE sql2metrics_wal_refused_samples_total counter
+sql2metrics_wal_refused_samples_total{kind="exemplar"} 0
+sql2metrics_wal_refused_samples_total{kind="histogram"} 0
+sql2metrics_wal_refused_samples_total{kind="sample"} 10
+# HELP sql2metrics_wal_segments Segments of the log on disk.
+# TYPE sql2metrics_wal_segments gauge
+sql2metrics_wal_segments 1
+`
+		if err := testutil.GatherAndCompare(reg, strings.NewReader(want),
+			"sql2metrics_wal_appended_samples_total", "sql2metrics_wal_refused_samples_total", "sql2metrics_wal_segments"); err != nil {
+			t.Error(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if families, err := reg.Gather(); err != nil || len(families) > 0 {
+			t.Errorf("a closed log still shows %d metrics, %v", len(families), err)
+		}
+	}
+}
+
+// TestClosed holds that a closed log says so, and that closing twice is fine.
+func TestClosed(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	series := testSeries(l, 1)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, appendErr := l.Append(roundOf(series, testStart, 0), testStart)
+	_, cursorErr := l.Cursor("mimir", StartEnd)
+	got := []bool{errors.Is(appendErr, errClosed), errors.Is(l.Sync(testStart), errClosed), errors.Is(cursorErr, errClosed), l.Close() == nil}
+	if diff := cmp.Diff([]bool{true, true, true, true}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,336 @@
+package wal
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// spyFS counts the operations by name, and lets a test do something before
+// each: an error it returns is the operation's. A failing write first writes
+// what fault.written says.
+type spyFS struct {
+	osFileSystem
+	mu     sync.Mutex
+	calls  map[string]int
+	before func(op string) error
+}
+
+// fault is an error of a write after so many whole frames and bytes.
+type fault struct{ frames, bytes int }
+
+// written is how many bytes of p get to the disk.
+func (f fault) written(p []byte) (n int) {
+	if f.frames > 0 && string(p[:len(segmentMagic)]) == segmentMagic {
+		n = segmentHeaderSize
+	}
+	for range f.frames {
+		h, err := decodeFrameHeader(p[n:])
+		if err != nil {
+			panic(err)
+		}
+		n += h.size()
+	}
+	return n + f.bytes
+}
+
+func (fault) Error() string { return "no space left, says the test" }
+
+func (s *spyFS) call(op string) error {
+	s.mu.Lock()
+	s.calls[op]++
+	before := s.before
+	s.mu.Unlock()
+	if before != nil {
+		return before(op)
+	}
+	return nil
+}
+
+// took returns the operations since the last call, those of reading left out.
+func (s *spyFS) took() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := s.calls
+	s.calls = map[string]int{}
+	delete(calls, opRead)
+	return calls
+}
+
+func (s *spyFS) on(before func(op string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
+}
+
+// fail makes operations of these names fail.
+func (s *spyFS) fail(faults map[string]error) {
+	s.on(func(op string) error { return faults[op] })
+}
+
+func (s *spyFS) OpenFile(op, path string, flag int, perm fs.FileMode) (File, error) {
+	if err := s.call(op); err != nil {
+		return nil, err
+	}
+	f, err := s.osFileSystem.OpenFile(op, path, flag, perm)
+	return spyFile{f, s}, err
+}
+
+func (s *spyFS) Remove(op, path string) error {
+	if err := s.call(op); err != nil {
+		return err
+	}
+	return s.osFileSystem.Remove(op, path)
+}
+
+func (s *spyFS) SyncDir(op, path string) error {
+	if err := s.call(op); err != nil {
+		return err
+	}
+	return s.osFileSystem.SyncDir(op, path)
+}
+
+type spyFile struct {
+	File
+	fs *spyFS
+}
+
+func (f spyFile) WriteAt(op string, p []byte, off int64) (int, error) {
+	if err := f.fs.call(op); err != nil {
+		var short fault
+		if errors.As(err, &short) {
+			f.File.WriteAt(op, p[:short.written(p)], off)
+			return short.written(p), err
+		}
+		return 0, err
+	}
+	return f.File.WriteAt(op, p, off)
+}
+
+func (f spyFile) Sync(op string) error {
+	if err := f.fs.call(op); err != nil {
+		return err
+	}
+	return f.File.Sync(op)
+}
+
+func (f spyFile) Truncate(op string, size int64) error {
+	if err := f.fs.call(op); err != nil {
+		return err
+	}
+	return f.File.Truncate(op, size)
+}
+
+// TestFileOperations holds how often the disk is touched, and that no sync
+// makes appends wait.
+func TestFileOperations(t *testing.T) {
+	spy := &spyFS{calls: map[string]int{}}
+	l := openTest(t, Options{Path: t.TempDir(), FS: spy})
+	spy.on(func(op string) error {
+		if op == opSyncSegment || op == opSyncFolder || op == opSyncCursor {
+			if !l.mu.TryLock() {
+				t.Errorf("%s under the writer's lock", op)
+			} else {
+				l.mu.Unlock()
+			}
+		}
+		return nil
+	})
+	series := testSeries(l, 5000)
+	now := testStart
+	spy.took()
+	var cursor *Cursor
+	steps := []struct {
+		name string
+		do   func()
+		want map[string]int
+	}{
+		{"first round: the segment and one write", func() { mustAppend(t, l, roundOf(series, now, 0), now) },
+			map[string]int{opCreate: 1, opAppend: 1}},
+		{"next round of three frames: one write", func() { mustAppend(t, l, roundOf(series, now, 0), now) },
+			map[string]int{opAppend: 1}},
+		{"sync of both, and of the new name", func() { mustSync(t, l, now) },
+			map[string]int{opSyncSegment: 1, opSyncFolder: 1}},
+		{"nothing new, no sync", func() { mustSync(t, l, now) }, map[string]int{}},
+		{"a refused round touches nothing", func() { mustAppend(t, l, roundOf(series, testStart, 0), now) }, map[string]int{}},
+		{"a cursor is made", func() {
+			var err error
+			if cursor, err = l.Cursor("a", StartEnd); err != nil {
+				t.Fatal(err)
+			}
+		}, map[string]int{opOpenCursor: 2, opSaveCursor: 2}},
+		{"and synced", func() { mustSync(t, l, now) }, map[string]int{opSyncCursor: 1, opSyncFolder: 1}},
+		{"two saves share a sync", func() {
+			for range 2 {
+				if err := cursor.Save(cursor.Position(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustSync(t, l, now)
+		}, map[string]int{opSaveCursor: 2, opSyncCursor: 1}},
+		{"a segment that is too old is sealed and synced", func() { mustSync(t, l, now.Add(time.Hour)) },
+			map[string]int{opSeal: 1, opSyncSegment: 1}},
+	}
+	for _, step := range steps {
+		now = now.Add(time.Second)
+		step.do()
+		if diff := cmp.Diff(step.want, spy.took()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
+	}
+}
+
+// TestFailedWrite appends a round to a disk that fails in the middle, then
+// again to one that works: each sample is there once, in every case.
+func TestFailedWrite(t *testing.T) {
+	noSpace := errors.New("no space left, says the test")
+	for name, c := range map[string]struct {
+		fresh  bool // the failing round is the segment's first
+		faults map[string]error
+		want   uint64 // samples of the failed round that are in the log
+	}{
+		"nothing written":                 {faults: map[string]error{opAppend: fault{}}},
+		"written in part":                 {faults: map[string]error{opAppend: fault{0, 500}}},
+		"all but one frame written":       {faults: map[string]error{opAppend: fault{2, 10}}},
+		"cannot be cut, half a frame":     {faults: map[string]error{opAppend: fault{0, 500}, opCutWrite: noSpace}},
+		"cannot be cut, two whole frames": {faults: map[string]error{opAppend: fault{2, 10}, opCutWrite: noSpace}, want: 4000},
+		"first round, nothing written":    {fresh: true, faults: map[string]error{opAppend: fault{}}},
+		"first round, header only":        {fresh: true, faults: map[string]error{opAppend: fault{0, 100}}},
+		"first round, cannot be removed":  {fresh: true, faults: map[string]error{opAppend: fault{0, 100}, opRemoveSegment: noSpace}},
+		"first round, cannot be cut":      {fresh: true, faults: map[string]error{opAppend: fault{0, 100}, opCutWrite: noSpace}},
+		"first round, frames stay":        {fresh: true, faults: map[string]error{opAppend: fault{2, 10}, opCutWrite: noSpace}, want: 4000},
+		"no segment can be made":          {fresh: true, faults: map[string]error{opCreate: noSpace}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spy := &spyFS{calls: map[string]int{}}
+			dir := t.TempDir()
+			l := openTest(t, Options{Path: dir, FS: spy})
+			series := testSeries(l, 5000)
+			now := testStart
+			var want []readSample
+			note := func(r *Round) {
+				for _, s := range r.Samples {
+					want = append(want, readSample{s.Series.Labels().String(), s.T, s.V})
+				}
+			}
+			if !c.fresh {
+				// Half of the series are known before, the other half come with the failing round.
+				r := roundOf(series[:2500], now, 0)
+				mustAppend(t, l, r, now)
+				note(r)
+			}
+			spy.fail(c.faults)
+			now = now.Add(time.Second)
+			r := roundOf(series, now, 0.1)
+			before := l.Stats().Appended
+			out, err := l.Append(r, now)
+			if err == nil || out.Appended.Samples != c.want {
+				t.Fatalf("appended %+v, %v; want %d samples and an error", out, err, c.want)
+			}
+			if got := l.Stats().Appended.Sub(before); got != out.Appended {
+				t.Errorf("totals rose by %+v, Append says %+v", got, out.Appended)
+			}
+			spy.fail(nil)
+			out = mustAppend(t, l, r, now)
+			if out.Appended.Samples != 5000-c.want || out.Refused.Samples != c.want {
+				t.Errorf("again: %+v; want %d appended", out, 5000-c.want)
+			}
+			note(r)
+			now = now.Add(time.Second)
+			r = roundOf(series, now, 0.2)
+			mustAppend(t, l, r, now)
+			note(r)
+			mustSync(t, l, now)
+			check := func(got []readSample, evicted, damaged Totals) {
+				t.Helper()
+				if !slices.Equal(want, got) || !evicted.IsZero() || !damaged.IsZero() {
+					t.Errorf("%d samples read, want %d; evicted %+v, damaged %+v", len(got), len(want), evicted, damaged)
+				}
+			}
+			check(readFrom(t, l, Position{}))
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again := openTest(t, Options{Path: dir})
+			check(readFrom(t, again, Position{}))
+		})
+	}
+}
+
+// TestFailedSync holds that nothing is read before it is synced, and that the
+// next sync makes up for one that failed.
+func TestFailedSync(t *testing.T) {
+	for _, op := range []string{opSyncSegment, opSyncFolder} {
+		t.Run(op, func(t *testing.T) {
+			spy := &spyFS{calls: map[string]int{}}
+			l := openTest(t, Options{Path: t.TempDir(), FS: spy, SegmentBytes: 1})
+			series := testSeries(l, 10)
+			for i := range 3 { // three segments
+				now := testStart.Add(time.Duration(i) * time.Second)
+				mustAppend(t, l, roundOf(series, now, 0), now)
+			}
+			broken := errors.New("disk is gone, says the test")
+			spy.fail(map[string]error{op: broken})
+			for range 2 {
+				if err := l.Sync(testStart); !errors.Is(err, broken) {
+					t.Fatalf("sync returned %v", err)
+				}
+				if got, _, _ := readFrom(t, l, Position{}); len(got) > 0 {
+					t.Fatalf("%d samples can be read that are not synced", len(got))
+				}
+			}
+			spy.fail(nil)
+			mustSync(t, l, testStart)
+			if got, _, _ := readFrom(t, l, Position{}); len(got) != 30 {
+				t.Errorf("%d samples can be read, want 30", len(got))
+			}
+		})
+	}
+}
+
+// TestSyncAlways holds that Append returns after a sync, and that appends
+// that wait for one share the next.
+func TestSyncAlways(t *testing.T) {
+	spy := &spyFS{calls: map[string]int{}}
+	l := openTest(t, Options{Path: t.TempDir(), FS: spy, Sync: SyncAlways})
+	const workers = 20
+	series := testSeries(l, workers)
+	mustAppend(t, l, roundOf(series, testStart, 0), testStart)
+	if got, _, _ := readFrom(t, l, Position{}); len(got) != workers {
+		t.Fatalf("%d samples can be read when Append has returned", len(got))
+	}
+	spy.took()
+
+	// The first sync waits until all others have written.
+	now := testStart.Add(time.Second)
+	written := make(chan struct{})
+	var once sync.Once
+	spy.on(func(op string) error {
+		switch op {
+		case opSyncSegment:
+			once.Do(func() { <-written })
+		case opAppend:
+			if l.round == workers+1 {
+				close(written)
+			}
+		}
+		return nil
+	})
+	var wait sync.WaitGroup
+	for i := range workers {
+		wait.Go(func() {
+			if _, err := l.Append(roundOf(series[i:i+1], now, 0), now); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if n := spy.took()[opSyncSegment]; n != 2 {
+		t.Errorf("%d appends took %d syncs, want 2", workers, n)
+	}
+}
