@@ -28,7 +28,7 @@ type database struct {
 	series   string   // rows n = 1 to %d
 	fails    string   // three columns; the row with n = 5 is an error
 	slow     string   // never ends and gives no row
-	slowRows string   // gives a row, then never ends
+	slowRows string   // gives a row or two, then never ends
 	empty    string   // no row
 	types    string   // one row: an int, a float, a text, NULL
 	writes   []string // each would change the table kept
@@ -56,11 +56,13 @@ func postgresDatabase(t testing.TB) database {
 	c.DSN = config.NewSecret("application_name='" + name + "' " + pgDSN(pg))
 	c.Host, c.Port, c.User, c.Database = "", 0, "", ""
 	return database{
-		config:   c,
-		series:   "SELECT n FROM generate_series(1, %d) n",
-		fails:    "SELECT n, 'x' AS text, 1 / (n - 5) AS v FROM generate_series(1, 10) n",
-		slow:     "SELECT pg_sleep(600)",
-		slowRows: "SELECT n, repeat('x', 10000) AS v, CASE WHEN n > 1 THEN pg_sleep(600)::text END AS w FROM generate_series(1, 2) n",
+		config: c,
+		series: "SELECT n FROM generate_series(1, %d) n",
+		fails:  "SELECT n, 'x' AS text, 1 / (n - 5) AS v FROM generate_series(1, 10) n",
+		slow:   "SELECT pg_sleep(600)",
+		// The server sends when 8 kB have come together: the second row pushes
+		// the first out.
+		slowRows: "SELECT n, repeat('x', 10000) AS v, CASE WHEN n > 2 THEN pg_sleep(600)::text END AS w FROM generate_series(1, 3) n",
 		empty:    "SELECT 1 AS n WHERE false",
 		types:    "SELECT 7::bigint AS i, 1.5::float8 AS f, 'word'::text AS t, NULL::int AS none",
 		writes: []string{
@@ -284,21 +286,15 @@ func TestCancelReachesServer(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				done := make(chan error)
-				started := make(chan struct{}, 1)
+				started := make(chan struct{}, 2)
 				go func() {
-					done <- s.Query(ctx, query(sql), func(*sources.Row) error {
-						select {
-						case started <- struct{}{}:
-						default:
-						}
-						return nil
-					})
+					done <- s.Query(ctx, query(sql), func(*sources.Row) error { started <- struct{}{}; return nil })
 				}()
 				switch {
-				case d.running != nil:
-					servers.Eventually(t, "the query runs", func() bool { return d.running(t) > 0 })
 				case sql == d.slowRows:
 					<-started
+				case d.running != nil:
+					servers.Eventually(t, "the query runs", func() bool { return d.running(t) > 0 })
 				}
 				cancel()
 				if err := <-done; !errors.Is(err, context.Canceled) {
@@ -404,9 +400,9 @@ func TestManyCallers(t *testing.T) {
 func TestCloseEndsQueries(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database, s sources.Source) {
 		done := make(chan error)
-		started := make(chan struct{})
+		started := make(chan struct{}, 2)
 		go func() {
-			done <- s.Query(t.Context(), query(d.slowRows), func(*sources.Row) error { close(started); return nil })
+			done <- s.Query(t.Context(), query(d.slowRows), func(*sources.Row) error { started <- struct{}{}; return nil })
 		}()
 		<-started
 		if err := s.Close(); err != nil {

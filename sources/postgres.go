@@ -53,9 +53,16 @@ func (p *postgres) Query(ctx context.Context, q config.Query, each func(*Row) er
 	}
 	defer end()
 	err = p.onConn(ctx, q.Timeout, func(c *pgConn) error {
-		formats, _ := p.formats.Load(q.SQL)
-		known, _ := formats.([]int16)
-		err := c.query(ctx, p.name, q, known, each)
+		formats := allBinary
+		if known, ok := p.formats.Load(q.SQL); ok {
+			formats = known.([]int16)
+		}
+		err := c.query(ctx, p.name, q, formats, each)
+		if len(formats) > 1 && pgCode(err) == protocolViolation {
+			// The result has another number of columns than it had.
+			p.formats.Delete(q.SQL)
+			err = c.query(ctx, p.name, q, allBinary, each)
+		}
 		var other *formatsError
 		if errors.As(err, &other) {
 			p.formats.Store(q.SQL, other.wanted)
@@ -141,9 +148,6 @@ func comment(source, query string) string {
 func (c *pgConn) query(ctx context.Context, source string, q config.Query, formats []int16, each func(*Row) error) error {
 	ctx, cancel := withTimeout(ctx, q.Timeout)
 	defer cancel()
-	if formats == nil {
-		formats = allBinary
-	}
 	limit := (q.Timeout + time.Millisecond - 1) / time.Millisecond
 
 	pl := c.StartPipeline(ctx)
@@ -164,7 +168,7 @@ func (c *pgConn) query(ctx context.Context, source string, q config.Query, forma
 	if end := pl.Close(); err == nil {
 		err = end
 	}
-	if overdue(err) && ctx.Err() == nil && time.Since(started) >= q.Timeout {
+	if pgCode(err) == queryCanceled && ctx.Err() == nil && time.Since(started) >= q.Timeout {
 		return &timeoutError{q.Timeout}
 	}
 	return asTimeout(ctx, q.Timeout, err)
@@ -228,9 +232,17 @@ func asTimeout(ctx context.Context, limit time.Duration, err error) error {
 	return err
 }
 
-// overdue tells whether the server stopped the query. Its code is the same
-// for a time limit and for a cancel by somebody.
-func overdue(err error) bool {
+// Codes of the server's errors that something is decided on.
+const (
+	protocolViolation = "08P01"
+	queryCanceled     = "57014" // for a time limit and for a cancel by somebody
+)
+
+// pgCode returns the code of a server's error, or nothing.
+func pgCode(err error) string {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "57014"
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
 }

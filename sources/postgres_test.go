@@ -1,13 +1,27 @@
 package sources_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"sql2metrics/config"
 	"sql2metrics/e2e/servers"
+	"sql2metrics/sources"
 )
+
+// application is the name by which a DBA finds us.
+const application = "sql2metrics"
 
 // pgSource is the structured configuration of pg.
 func pgSource(pg *servers.PG) config.Source {
@@ -33,4 +47,367 @@ func pgDSN(pg *servers.PG) string {
 func pgURL(pg *servers.PG, parameters string) string {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(pg.User, pg.Password), Host: pg.Addr(), Path: "/postgres", RawQuery: parameters}
 	return u.String()
+}
+
+// dsnSource is a source that has nothing but a data_source_name.
+func dsnSource(dsn string) config.Source {
+	return config.Source{Name: "pg", Type: config.TypePostgres, DSN: config.NewSecret(dsn), MaxConnections: 2, Timeout: 10 * time.Second}
+}
+
+const whoami = "SELECT current_user, current_database(), current_setting('application_name'), current_setting('client_encoding'), current_setting('search_path')"
+
+func TestPostgresForms(t *testing.T) {
+	pg := shared.Get(t)
+	// None of these may have an effect.
+	t.Setenv("PGHOST", "nowhere.invalid")
+	t.Setenv("PGPORT", "1")
+	t.Setenv("PGUSER", "nobody")
+	t.Setenv("PGPASSWORD", "wrong")
+	t.Setenv("PGDATABASE", "nothing")
+	t.Setenv("PGAPPNAME", "other")
+	t.Setenv("PGOPTIONS", "-c search_path=pg_catalog")
+	t.Setenv("PGSSLMODE", "verify-full")
+	t.Setenv("PGSSLROOTCERT", "/no/such/file")
+	t.Setenv("PGTZ", "Mars/Olympus")
+	t.Setenv("PGTARGETSESSIONATTRS", "standby")
+	t.Setenv("PGCHANNELBINDING", "require")
+	t.Setenv("PGSERVICEFILE", "/no/such/file")
+	t.Setenv("PGCONNECT_TIMEOUT", "x")
+
+	withPassword := dsnSource(pgDSN(pg))
+	withPassword.Password = config.NewSecret(pg.Password)
+	withFile := dsnSource(pgURL(pg, ""))
+	withFile.DSN = config.NewSecret(strings.Replace(withFile.DSN.Reveal(), url.QueryEscape(pg.Password), "wrong", 1))
+	withFile.PasswordFile = filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(withFile.PasswordFile, []byte(pg.Password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	const plain = `postgres|postgres|sql2metrics|UTF8|"$user", public`
+	for name, c := range map[string]struct {
+		source config.Source
+		want   string
+	}{
+		"fields":                    {pgSource(pg), plain},
+		"url":                       {dsnSource(pgURL(pg, "")), plain},
+		"url with parameters":       {dsnSource(pgURL(pg, "application_name=mine&options=-c%20search_path%3Dx")), "postgres|postgres|mine|UTF8|x"},
+		"words":                     {withPassword, plain},
+		"password_file over url":    {withFile, plain},
+		"url with everything after": {dsnSource(fmt.Sprintf("postgres:///postgres?host=%s&port=%d&user=%s&password=%s", pg.Host, pg.Port, pg.User, url.PathEscape(pg.Password))), plain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := read(t, open(t, c.source), whoami); !cmp.Equal(got, []string{c.want}) {
+				t.Errorf("connected as %v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPostgresServiceVariableIsRefused(t *testing.T) {
+	t.Setenv("PGSERVICE", "elsewhere")
+	c := dsnSource("postgres://u@h/d")
+	if s, err := sources.Open(c, sources.Options{}); err == nil || !strings.Contains(err.Error(), "PGSERVICE") {
+		t.Errorf("source %v, error %v", s, err)
+	}
+}
+
+func TestPostgresStatementNamesItself(t *testing.T) {
+	c := pgSource(shared.Get(t))
+	c.Name = "evil */ DROP /* 'ü"
+	s := open(t, c)
+	q := query("SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+	q.Name = "*/ SELECT 1 /*"
+	err := s.Query(t.Context(), q, func(r *sources.Row) error {
+		const want = "/* sql2metrics source=evil____DROP______ query=___SELECT_1___ */ SELECT query"
+		if got := line(r); !strings.HasPrefix(got, want) {
+			t.Errorf("the server sees %s", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPostgresLimitGoesToServer(t *testing.T) {
+	s := open(t, pgSource(shared.Get(t)))
+	q := query("SHOW statement_timeout")
+	q.Timeout = 2500*time.Millisecond - 1 // a part of a millisecond counts as one
+	err := s.Query(t.Context(), q, func(r *sources.Row) error {
+		if got := line(r); got != "2500ms" {
+			t.Errorf("statement_timeout is %s", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPostgresOneRoundTrip(t *testing.T) {
+	pg := shared.Get(t)
+	p := startProxy(t, pg.Addr())
+	c := through(t, pgSource(pg), p)
+	c.MaxConnections = 1
+	s := open(t, c)
+	for name, sql := range map[string]string{
+		"small":   "SELECT 1",
+		"large":   "SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n",
+		"failing": "SELECT 1 / (n - 500) FROM generate_series(1, 1000) n",
+		"wrong":   "SELECT nothing",
+		"text":    "SELECT ARRAY[1]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = s.Query(t.Context(), query(sql), ignore) // warms up
+			before, dials := p.counts()
+			_ = s.Query(t.Context(), query(sql), ignore)
+			after, redials := p.counts()
+			if after-before != 1 || redials != dials {
+				t.Errorf("%d round trips, %d new connections", after-before, redials-dials)
+			}
+		})
+	}
+}
+
+func TestPostgresConnectionCap(t *testing.T) {
+	pg := shared.Get(t)
+	c := dsnSource("application_name=capped " + pgDSN(pg))
+	c.Password = config.NewSecret(pg.Password)
+	c.MaxConnections = 3
+	s := open(t, c)
+	var callers sync.WaitGroup
+	for range 20 {
+		callers.Go(func() {
+			for range 5 {
+				err := s.Query(t.Context(), query("SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'capped'"),
+					func(r *sources.Row) error {
+						if n, err := r.Values[0].Float(); err != nil || n > 3 {
+							t.Errorf("%v connections, %v", n, err)
+						}
+						return nil
+					})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if n := pg.Connections(t, "capped"); n != 3 {
+		t.Errorf("%d connections are kept", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	servers.Eventually(t, "the connections are gone", func() bool { return pg.Connections(t, "capped") == 0 })
+}
+
+func TestPostgresBusyConnections(t *testing.T) {
+	c := pgSource(shared.Get(t))
+	c.MaxConnections = 1
+	s := open(t, c)
+	err := s.Query(t.Context(), query("SELECT 1"), func(*sources.Row) error {
+		q := query("SELECT 1")
+		q.Timeout = 50 * time.Millisecond
+		err := s.Query(t.Context(), q, ignore)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "raise max_connections") {
+			t.Errorf("error is %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPostgresCutConnectionCostsNoRound(t *testing.T) {
+	pg := shared.Get(t)
+	p := startProxy(t, pg.Addr())
+	s := open(t, through(t, pgSource(pg), p))
+	for range 3 {
+		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
+			t.Error(got)
+		}
+		p.cut()
+	}
+	read(t, s, "SELECT 1")
+	pg.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sql2metrics'")
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPostgresRestart(t *testing.T) {
+	pg := servers.Postgres(t)
+	if err := pg.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, pgSource(pg)) // dead at Open
+	wantUnreachable := func() {
+		t.Helper()
+		err := s.Query(t.Context(), query("SELECT 1"), ignore)
+		if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), pg.Addr()) {
+			t.Errorf("error is %v", err)
+		}
+		wantOnce(t, err, "pg")
+		if strings.Contains(err.Error(), pg.Password) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error is %v", err)
+		}
+	}
+	wantUnreachable()
+	if err := pg.Start(); err != nil {
+		t.Fatal(err)
+	}
+	back := func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil }
+	servers.Eventually(t, "the source comes back", back)
+
+	// Down and up again between two queries: nobody notices.
+	for _, action := range []func() error{pg.Stop, pg.Start} {
+		if err := action(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
+		t.Error(got)
+	}
+	if err := pg.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	wantUnreachable()
+	wantUnreachable()
+	if err := s.Ping(t.Context()); !errors.As(err, new(*sources.ConnectError)) {
+		t.Errorf("ping: %v", err)
+	}
+	if err := pg.Start(); err != nil {
+		t.Fatal(err)
+	}
+	servers.Eventually(t, "the source comes back", back)
+	if n := pg.Connections(t, application); n > 2 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// A server that hangs holds neither the query nor Close up.
+func TestPostgresHangs(t *testing.T) {
+	pg := servers.Postgres(t)
+	c := pgSource(pg)
+	c.Timeout = 300 * time.Millisecond
+	s := open(t, c)
+	read(t, s, "SELECT 1")
+	if err := pg.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	q := query("SELECT 1")
+	q.Timeout = 200 * time.Millisecond
+	for name, run := range map[string]func() error{
+		"query": func() error { return s.Query(t.Context(), q, ignore) },
+		"ping":  func() error { return s.Ping(t.Context()) },
+	} {
+		if err := run(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: error is %v", name, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := pg.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	servers.Eventually(t, "the connections are gone", func() bool { return pg.Connections(t, application) == 0 })
+}
+
+func TestPostgresPasswordRotation(t *testing.T) {
+	pg := shared.Get(t)
+	pg.Exec(t, "DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'one'")
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := pgSource(pg)
+	c.User, c.Password, c.PasswordFile = "rotating", config.Secret{}, file
+	s := open(t, c) // the file may come later, as a mounted secret does
+	err := s.Query(t.Context(), query("SELECT 1"), ignore)
+	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "password_file") {
+		t.Errorf("without the file: %v", err)
+	}
+	write("one\n")
+	servers.Eventually(t, "the file is read", func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil })
+
+	pg.Exec(t, "ALTER ROLE rotating PASSWORD 'two'", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotating'")
+	err = s.Query(t.Context(), query("SELECT 1"), ignore)
+	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "check user and password") {
+		t.Errorf("with the old password: %v", err)
+	}
+	write("two\r\n")
+	servers.Eventually(t, "the new password is used", func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil })
+}
+
+// pgGreeting is a login that succeeds at once.
+var pgGreeting = []byte("R\x00\x00\x00\x08\x00\x00\x00\x00" + "K\x00\x00\x00\x0c\x00\x00\x00\x01\x00\x00\x00\x02" + "Z\x00\x00\x00\x05I")
+
+// pgHalfResult answers BEGIN and SET and breaks off in the third row.
+var pgHalfResult = []byte(
+	strings.Repeat("1\x00\x00\x00\x04"+"2\x00\x00\x00\x04"+"n\x00\x00\x00\x04"+"C\x00\x00\x00\x06S\x00", 2) +
+		"1\x00\x00\x00\x04" + "2\x00\x00\x00\x04" +
+		"T\x00\x00\x00\x1a\x00\x01n\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x01" +
+		"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x01" +
+		"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x02" +
+		"D\x00\x00\x00\x0e\x00\x01")
+
+func TestPostgresBadServers(t *testing.T) {
+	afterLogin := func(answer []byte) func(net.Conn) {
+		return func(c net.Conn) {
+			buf := make([]byte, 4096)
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			if _, err := c.Write(pgGreeting); err != nil {
+				return
+			}
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			_, _ = c.Write(answer)
+		}
+	}
+	for name, test := range map[string]struct {
+		serve func(net.Conn)
+		rows  int
+		up    bool // the error is the query's, not the connection's
+	}{
+		"accepts and never answers": {serve: swallow},
+		"closes at once":            {serve: func(net.Conn) {}},
+		"answers garbage":           {serve: func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); swallow(c) }},
+		"closes before an answer":   {serve: afterLogin(nil)},
+		"garbage after login":       {serve: afterLogin([]byte("\x00\xff\xff\xff\xff\xff\xff"))},
+		"closes in a row":           {serve: afterLogin(pgHalfResult), rows: 2, up: true},
+	} {
+		for _, mode := range []string{"prefer", "disable"} {
+			t.Run(name+", sslmode "+mode, func(t *testing.T) {
+				if test.up && mode == "prefer" {
+					return // that one speaks no TLS
+				}
+				l := fakeServer(t, test.serve)
+				c := config.Source{Name: "pg", Type: config.TypePostgres, User: "u", Password: config.NewSecret("verysecret"), MaxConnections: 1, Timeout: 500 * time.Millisecond}
+				c.TLS.Mode = mode
+				s := open(t, through(t, c, l))
+				rows := 0
+				err := s.Query(t.Context(), query("SELECT 1"), func(*sources.Row) error { rows++; return nil })
+				if err == nil || rows != test.rows {
+					t.Fatalf("%d rows, error %v", rows, err)
+				}
+				wantOnce(t, err, "pg")
+				if unreachable := errors.As(err, new(*sources.ConnectError)); unreachable == test.up {
+					t.Errorf("error is %v", err)
+				}
+				if strings.Contains(err.Error(), "verysecret") {
+					t.Errorf("error shows the password: %v", err)
+				}
+				t.Log(err)
+			})
+		}
+	}
 }

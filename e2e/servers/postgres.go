@@ -162,8 +162,24 @@ func credentialOf(name string) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// Folder returns the data folder, for files such as pg_hba.conf.
+// Folder returns the data folder.
 func (pg *PG) Folder() string { return filepath.Join(pg.folder, "data") }
+
+// WriteFile puts a file such as pg_hba.conf into the data folder, so that the
+// server may read it. It takes effect with Reload.
+func (pg *PG) WriteFile(tb testing.TB, name string, content []byte) {
+	tb.Helper()
+	path := filepath.Join(pg.Folder(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if pg.credential == nil {
+		return
+	}
+	if err := os.Chown(path, int(pg.credential.Uid), int(pg.credential.Gid)); err != nil {
+		tb.Fatal(err)
+	}
+}
 
 // Addr returns host:port.
 func (pg *PG) Addr() string { return net.JoinHostPort(pg.Host, strconv.Itoa(pg.Port)) }
