@@ -43,6 +43,9 @@ func launch(t *testing.T, s setup) *agent {
 		s.storage = filepath.Join(t.TempDir(), "data")
 	}
 	file := filepath.Join(t.TempDir(), "config.yml")
+	if s.uid != 0 { // who may not look into the tests' folders
+		file = filepath.Join(filepath.Dir(s.storage), "config.yml")
+	}
 	if err := os.WriteFile(file, []byte(s.config), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if database := os.Getenv(applicationVariable); database != "" {
+		if err := runApplication(database, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(buildFolder())
 		os.Exit(code)
