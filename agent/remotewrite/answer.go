@@ -8,7 +8,7 @@ import (
 	"sql2metrics/config"
 )
 
-// verdict is what an answer means for its request.
+// verdict is what an answer means for its request, the worse the larger.
 type verdict int
 
 const (
@@ -42,7 +42,7 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 		return accepted
 	case a.status == http.StatusTooManyRequests, a.status/100 == 5:
 		return unavailable
-	case a.status == http.StatusUnsupportedMediaType:
+	case a.declined():
 		if mayReword {
 			return reworded
 		}
@@ -60,6 +60,10 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 		return misconfigured
 	}
 }
+
+// declined tells whether the request was turned away for its protocol alone,
+// so that nothing of it can have been stored.
+func (a *answer) declined() bool { return a.status == http.StatusUnsupportedMediaType }
 
 // advice tells the operator what to do about a misconfigured answer.
 func (a *answer) advice() string {

@@ -202,7 +202,7 @@ func referenceV1(series []modelSeries) *prompb.WriteRequest {
 // FuzzEncode compares random windows, cut and encoded, with what Prometheus's
 // own types hold after decoding, and checks what 2.0 asks of symbols.
 func FuzzEncode(f *testing.F) {
-	for seed := range uint64(200) {
+	for seed := range uint64(60) {
 		f.Add(seed, uint8(seed%7))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, limit uint8) {

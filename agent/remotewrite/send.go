@@ -31,13 +31,18 @@ type condition int
 const (
 	up condition = iota
 	down
-	closed // it is reached and takes nothing
+	shut // it is reached and takes nothing
 )
 
 // send sends the requests of the window that have no final answer. It ends
 // when all have one, when the endpoint has to be left alone for a while, when
 // ctx ends, and with an error when an answer cannot be saved.
 func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
+	if s.unsaved {
+		if err := s.save(); err != nil {
+			return err
+		}
+	}
 	landed := make(chan *flight, len(s.flights))
 	flying := 0
 	var trouble verdict // the worst so far
@@ -157,39 +162,38 @@ func (s *Shipper) land(f *flight) verdict {
 		got := r.counts
 		if spoke2 {
 			got = least(a.written, r.counts)
-		} else if f.protocol == config.ProtocolV2 && !s.unasked {
-			s.unasked = true
+		} else if f.protocol == config.ProtocolV2 && !s.uncounted {
+			s.uncounted = true
 			s.logger.Warn("the receiver answers 2.0 without saying what it wrote; its word is taken for everything")
 		}
-		s.close(f, r, got)
-		s.recover()
+		s.conclude(f, r, got)
+		s.recovered()
 	case refused:
 		got := wal.Totals{}
 		if spoke2 {
 			got = least(a.written, r.counts)
 		}
-		s.close(f, r, got)
-		s.recover()
+		s.conclude(f, r, got)
+		s.recovered()
 	case reworded:
-		// 415 comes before anything is stored; the others may come after.
-		r.doubt = r.doubt || a.status != 415
+		r.doubt = r.doubt || !a.declined()
 		s.reword(f.protocol, other, a)
 	case unavailable:
 		r.doubt = true
 		s.become(down, a)
 	case misconfigured:
-		if a.status == 415 && s.endpoint.Protocol == config.ProtocolAuto {
-			// Each refused the one after the other: begin again from the start.
+		if a.declined() && s.endpoint.Protocol == config.ProtocolAuto {
+			// It has declined both, one after the other: the next try begins anew.
 			clear(s.declined)
 			s.learned.Protocol, s.unsaved = other, true
 		}
-		s.become(closed, a)
+		s.become(shut, a)
 	}
 	return v
 }
 
-// close books the final answer to r, of which the receiver has got.
-func (s *Shipper) close(f *flight, r *request, got wal.Totals) {
+// conclude books the final answer to r, of which the receiver has got.
+func (s *Shipper) conclude(f *flight, r *request, got wal.Totals) {
 	r.done = true
 	s.unsaved = true
 	f.request = none
@@ -222,8 +226,8 @@ func (s *Shipper) reword(from, to config.Protocol, a *answer) {
 		"from", wireVersion(from), "to", wireVersion(to), "answer", a.String())
 }
 
-// recover notes that the endpoint is at work.
-func (s *Shipper) recover() {
+// recovered notes that the endpoint is at work.
+func (s *Shipper) recovered() {
 	clear(s.declined)
 	s.pace.accepted()
 	if s.condition != up {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -67,7 +66,7 @@ type Shipper struct {
 	condition condition
 	declined  map[config.Protocol]bool // by the endpoint, since it last took something
 	rejecting bool                     // the receiver has refused samples since it last took a whole window
-	unasked   bool                     // it has been said that 2.0 is answered without Written headers
+	uncounted bool                     // it has been said that 2.0 is answered without Written headers
 	failing   bool                     // Run's last step failed
 
 	mu     sync.Mutex
@@ -79,11 +78,11 @@ type Shipper struct {
 func New(o Options) (*Shipper, error) {
 	client, err := newClient(o.Endpoint, o.UserAgent)
 	if err != nil {
-		return nil, fmt.Errorf("endpoint %s: %w", o.Endpoint.Name, err)
+		return nil, err
 	}
 	cursor, err := o.Log.Cursor(o.Endpoint.Name, wal.StartEnd)
 	if err != nil {
-		return nil, fmt.Errorf("endpoint %s: open cursor: %w", o.Endpoint.Name, err)
+		return nil, fmt.Errorf("open cursor: %w", err)
 	}
 	random := o.Random
 	if random == nil {
@@ -113,39 +112,9 @@ func New(o Options) (*Shipper, error) {
 	s.window.reset(s.table)
 	s.publish()
 	if s.metrics, err = newMetrics(s, o.Registerer); err != nil {
-		return nil, errors.Join(fmt.Errorf("endpoint %s: register metrics: %w", o.Endpoint.Name, err), s.Close())
+		return nil, errors.Join(fmt.Errorf("register metrics: %w", err), s.Close())
 	}
 	return s, nil
-}
-
-// restore takes over what was saved with the cursor.
-func (s *Shipper) restore(saved []byte) {
-	s.books = books{base: s.position.Totals, dropped: map[Reason]wal.Totals{}}
-	s.learned = learned{URL: address(s.endpoint)}
-	s.unsaved = true
-	if s.cursor.Recovered() {
-		s.doubtful = s.log.Stats().Synced.Seq
-	}
-	if len(saved) == 0 {
-		return
-	}
-	st, err := decodeState(saved)
-	if err != nil {
-		s.logger.Warn("the saved counters of this endpoint cannot be read; they begin at zero, its place in the log is kept", "err", err)
-		return
-	}
-	s.books.base = st.Base.totals()
-	s.books.sent = st.Sent.totals()
-	s.books.unconfirmed = st.Unconfirmed.totals()
-	for r, n := range st.Dropped {
-		s.books.dropped[r] = n.totals()
-	}
-	if st.Learned.URL == s.learned.URL {
-		s.learned = st.Learned
-	}
-	s.doubtful = st.Doubtful
-	s.resumed = st.Window
-	s.unsaved = false
 }
 
 // Close takes the metrics down and gives the cursor back, so that the log holds
@@ -159,9 +128,9 @@ func (s *Shipper) Close() error {
 
 // Step makes one step: it fills a window, or takes up the one at hand, sends
 // what is not answered yet, and moves the cursor when everything is. It
-// returns how long the loop may rest before the next one: zero if there is
-// more to do. Unless the endpoint is being retried, the rest also ends when
-// Log.Changed says so.
+// returns how long the loop may rest before the next one, counted from its
+// return: zero if there is more to do. Unless the endpoint is being retried,
+// the rest also ends when Log.Changed says so.
 //
 // Trouble with the endpoint is not an error of Step; trouble with the log is.
 // When ctx ends, the requests in flight are aborted, and go first next time.
@@ -230,139 +199,6 @@ func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Dura
 	s.ready = s.window.closed
 	s.publish()
 	return rest, nil
-}
-
-// fill reads frames until the window is full: as large as it may be, as old as
-// deadline, or, if it was in flight before a restart, as long as it was then.
-func (s *Shipper) fill(now time.Time, deadline time.Duration) (rest time.Duration, full bool, err error) {
-	for {
-		if !s.held {
-			err := s.reader.Next(&s.frame)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return 0, false, fmt.Errorf("read log: %w", err)
-			}
-			s.held = true
-		}
-		if s.window.frames > 0 && s.beyond(&s.frame) {
-			return 0, true, nil
-		}
-		if s.resumed != nil && s.frame.Position.Seq > s.resumed.End {
-			s.resumed = nil // the log has nothing of it any more
-		}
-		s.window.add(&s.frame, s.table)
-		s.held = false
-		if s.resumed != nil && s.window.end.Seq == s.resumed.End {
-			return 0, true, nil
-		}
-	}
-	if s.window.frames == 0 {
-		return idle, false, nil
-	}
-	age := now.Sub(time.UnixMilli(s.window.oldest))
-	if s.resumed != nil || age >= deadline || age < 0 {
-		// An age below zero means that the clock was set back, and says
-		// nothing about how long the frame has waited.
-		return 0, true, nil
-	}
-	return deadline - age, false, nil
-}
-
-// beyond tells whether f belongs to the window after this one.
-func (s *Shipper) beyond(f *wal.Frame) bool {
-	if s.resumed != nil {
-		return f.Position.Seq > s.resumed.End
-	}
-	return s.window.size()+weigh(f.Counts) > maxWindow
-}
-
-// takeUp marks the requests of a window just cut with what is known of them
-// from before. Those that a process before this one had not seen answered may
-// have been sent; if the requests are not the same as then, so may everything
-// in them.
-func (s *Shipper) takeUp() {
-	doubt := s.window.first <= s.doubtful
-	if r := s.resumed; r != nil {
-		s.resumed = nil
-		doubt = true
-		same := r.Shape == s.shape() && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
-		if same {
-			r.apply(s.window.requests)
-			s.outcome = outcome{sent: r.Sent.totals(), rejected: r.Rejected.totals(), unconfirmed: r.Unconfirmed.totals()}
-		}
-		s.logger.Info("requests that were in flight when the last run ended go first", "requests", len(s.window.requests), "unchanged", same)
-	}
-	for i := range s.window.requests {
-		s.window.requests[i].doubt = doubt
-	}
-}
-
-// save writes the cursor: the books, and the window if its requests may be
-// sent from here on.
-func (s *Shipper) save() error {
-	st := state{
-		Version:     stateVersion,
-		Base:        tallyOf(s.books.base),
-		Sent:        tallyOf(s.books.sent),
-		Unconfirmed: tallyOf(s.books.unconfirmed),
-		Dropped:     make(map[Reason]tally, len(s.books.dropped)),
-		Doubtful:    s.doubtful,
-		Learned:     s.learned,
-		Window:      s.resumed,
-	}
-	for r, n := range s.books.dropped {
-		st.Dropped[r] = tallyOf(n)
-	}
-	if s.window.closed {
-		st.Window = &inFlight{
-			End:         s.window.end.Seq,
-			Shape:       s.shape(),
-			Counts:      tallyOf(s.window.counts),
-			Sent:        tallyOf(s.outcome.sent),
-			Rejected:    tallyOf(s.outcome.rejected),
-			Unconfirmed: tallyOf(s.outcome.unconfirmed),
-		}
-		st.Window.mark(s.window.requests)
-	}
-	b, err := st.encode()
-	if err != nil {
-		return err
-	}
-	if err := s.cursor.Save(s.position, b); err != nil {
-		return err
-	}
-	s.unsaved = false
-	return nil
-}
-
-// leaveEvicted begins to read anew where the log does, if it has removed the
-// segment that the reader stands in. The reader could go on in the file it has
-// open, but that would keep its bytes on the disk, and the ledger counts them
-// as evicted.
-func (s *Shipper) leaveEvicted() error {
-	passed, _ := s.passed()
-	if s.log.Stats().Oldest.Seq <= passed.Seq {
-		return nil
-	}
-	if err := s.reader.Close(); err != nil {
-		return err
-	}
-	s.reader = s.log.Reader(passed)
-	return nil
-}
-
-// passed is where the reader stands, and what was evicted before there and is
-// not booked.
-func (s *Shipper) passed() (p wal.Position, evicted wal.Totals) {
-	switch {
-	case s.held:
-		return s.frame.Position, s.window.evicted.Add(s.frame.Evicted)
-	case s.window.frames > 0:
-		return s.window.end, s.window.evicted
-	}
-	return s.position, wal.Totals{}
 }
 
 func (s *Shipper) shape() string { return s.shapes[s.protocol()] }

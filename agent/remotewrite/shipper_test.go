@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -31,5 +32,55 @@ func TestWindowWaitsForTheDeadline(t *testing.T) {
 	l := s.balance()
 	if l.Sent.Samples != 6 || !l.Pending.IsZero() {
 		t.Errorf("ledger is %+v, want 6 samples sent and none pending", l)
+	}
+}
+
+// TestNothingIsSentBeforeItIsSaved takes the cursor's file away.
+func TestNothingIsSentBeforeItIsSaved(t *testing.T) {
+	j, f, o := backlog(t)
+	s := newShip(t, o)
+	j.appendDue(3)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		rest, err := s.Step(context.Background(), epoch)
+		if err == nil || rest != time.Second {
+			t.Errorf("a step that cannot save its cursor rests %v and says %v, want 1s and an error", rest, err)
+		}
+		s.balance()
+	}
+	if n := len(f.received()); n != 0 {
+		t.Errorf("%d requests were sent", n)
+	}
+}
+
+// TestWindowIsBounded drains a backlog of more than one window.
+func TestWindowIsBounded(t *testing.T) {
+	f := newFake(t)
+	j := openJournal(t, t.TempDir(), wal.Options{})
+	s := newShip(t, Options{Endpoint: endpoint(t, f.URL), Log: j.Log})
+	due := j.family("due", 5000)
+	for i := range 30 {
+		now := epoch.Add(time.Duration(i) * time.Second)
+		j.append(now, round(due, now, float64(i))...)
+	}
+	now := epoch.Add(29 * time.Second) // all but the first rounds are young
+	for windows := uint64(0); s.step(now) == 0; windows++ {
+		if l := s.balance(); l.Sent.Samples > (windows+1)*maxWindow {
+			t.Fatalf("%d samples sent after %d windows", l.Sent.Samples, windows+1)
+		}
+	}
+	if l := s.balance(); l.Sent.Samples <= maxWindow/2 || l.Sent.Samples == 150_000 {
+		t.Errorf("%d samples sent, want one full window, and the rest to wait for its deadline", l.Sent.Samples)
+	}
+	s.drain(now.Add(5 * time.Second))
+	if l := s.balance(); l.Sent.Samples != 150_000 {
+		t.Errorf("ledger is %+v, want all sent", l)
+	}
+	for _, p := range f.received() {
+		if n := len(p.lines(t)); n > 2000 {
+			t.Errorf("a request of %d samples", n)
+		}
 	}
 }

@@ -1,0 +1,82 @@
+package remotewrite
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"sql2metrics/wal"
+)
+
+// fill reads frames until the window is full: as large as it may be, as old as
+// deadline, or, if it was in flight before a restart, as long as it was then.
+func (s *Shipper) fill(now time.Time, deadline time.Duration) (rest time.Duration, full bool, err error) {
+	for {
+		if !s.held {
+			err := s.reader.Next(&s.frame)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return 0, false, fmt.Errorf("read log: %w", err)
+			}
+			s.held = true
+		}
+		if s.window.frames > 0 && s.beyond(&s.frame) {
+			return 0, true, nil
+		}
+		if s.resumed != nil && s.frame.Position.Seq > s.resumed.End {
+			s.resumed = nil // the log has nothing of it any more
+		}
+		s.window.add(&s.frame, s.table)
+		s.held = false
+		if s.resumed != nil && s.window.end.Seq == s.resumed.End {
+			return 0, true, nil
+		}
+	}
+	if s.window.frames == 0 {
+		return idle, false, nil
+	}
+	age := now.Sub(time.UnixMilli(s.window.oldest))
+	if s.resumed != nil || age >= deadline || age < 0 {
+		// An age below zero means that the clock was set back, and says
+		// nothing about how long the frame has waited.
+		return 0, true, nil
+	}
+	return deadline - age, false, nil
+}
+
+// beyond tells whether f belongs to the window after this one.
+func (s *Shipper) beyond(f *wal.Frame) bool {
+	if s.resumed != nil {
+		return f.Position.Seq > s.resumed.End
+	}
+	return s.window.size()+weigh(f.Counts) > maxWindow
+}
+
+// leaveEvicted begins to read anew where the log does, if it has removed the
+// segment that the reader stands in. The reader could go on in the file it has
+// open, but that would keep its bytes on the disk, and the ledger counts them
+// as evicted.
+func (s *Shipper) leaveEvicted() error {
+	passed, _ := s.passed()
+	if s.log.Stats().Oldest.Seq <= passed.Seq {
+		return nil
+	}
+	left := s.reader
+	s.reader = s.log.Reader(passed)
+	return left.Close()
+}
+
+// passed is where the reader stands, and what was evicted before there and is
+// not booked.
+func (s *Shipper) passed() (p wal.Position, evicted wal.Totals) {
+	switch {
+	case s.held:
+		return s.frame.Position, s.window.evicted.Add(s.frame.Evicted)
+	case s.window.frames > 0:
+		return s.window.end, s.window.evicted
+	}
+	return s.position, wal.Totals{}
+}

@@ -1,0 +1,92 @@
+package remotewrite
+
+import "sql2metrics/wal"
+
+// restore takes over what was saved with the cursor.
+func (s *Shipper) restore(saved []byte) {
+	s.books = books{base: s.position.Totals, dropped: map[Reason]wal.Totals{}}
+	s.learned = learned{URL: address(s.endpoint)}
+	s.unsaved = true
+	if s.cursor.Recovered() {
+		s.doubtful = s.log.Stats().Synced.Seq
+	}
+	if len(saved) == 0 {
+		return
+	}
+	st, err := decodeState(saved)
+	if err != nil {
+		s.logger.Warn("the saved counters of this endpoint cannot be read; they begin at zero, its place in the log is kept", "err", err)
+		return
+	}
+	s.books.base = st.Base.totals()
+	s.books.sent = st.Sent.totals()
+	s.books.unconfirmed = st.Unconfirmed.totals()
+	for r, n := range st.Dropped {
+		s.books.dropped[r] = n.totals()
+	}
+	if st.Learned.URL == s.learned.URL {
+		s.learned = st.Learned
+	}
+	s.doubtful = st.Doubtful
+	s.resumed = st.Window
+	s.unsaved = false
+}
+
+// takeUp marks the requests of a window just cut with what is known of them
+// from before. Those that a process before this one had not seen answered may
+// have been sent; if the requests are not the same as then, so may everything
+// in them.
+func (s *Shipper) takeUp() {
+	doubt := s.window.first <= s.doubtful
+	if r := s.resumed; r != nil {
+		s.resumed = nil
+		doubt = true
+		same := r.Shape == s.shape() && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
+		if same {
+			r.apply(s.window.requests)
+			s.outcome = outcome{sent: r.Sent.totals(), rejected: r.Rejected.totals(), unconfirmed: r.Unconfirmed.totals()}
+		}
+		s.logger.Info("requests that were in flight when the last run ended go first", "requests", len(s.window.requests), "unchanged", same)
+	}
+	for i := range s.window.requests {
+		s.window.requests[i].doubt = doubt
+	}
+}
+
+// save writes the cursor: the books, and the window if its requests may be
+// sent from here on.
+func (s *Shipper) save() error {
+	st := state{
+		Version:     stateVersion,
+		Base:        tallyOf(s.books.base),
+		Sent:        tallyOf(s.books.sent),
+		Unconfirmed: tallyOf(s.books.unconfirmed),
+		Dropped:     make(map[Reason]tally, len(s.books.dropped)),
+		Doubtful:    s.doubtful,
+		Learned:     s.learned,
+		Window:      s.resumed,
+	}
+	for r, n := range s.books.dropped {
+		st.Dropped[r] = tallyOf(n)
+	}
+	if s.window.closed {
+		st.Window = &inFlight{
+			End:         s.window.end.Seq,
+			Shape:       s.shape(),
+			Counts:      tallyOf(s.window.counts),
+			Sent:        tallyOf(s.outcome.sent),
+			Rejected:    tallyOf(s.outcome.rejected),
+			Unconfirmed: tallyOf(s.outcome.unconfirmed),
+		}
+		st.Window.mark(s.window.requests)
+	}
+	b, err := st.encode()
+	if err != nil {
+		return err
+	}
+	if err := s.cursor.Save(s.position, b); err != nil {
+		return err
+	}
+	s.unsaved = false
+	return nil
+}
