@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
 // makeRoom removes the oldest segments until so many more bytes fit below
@@ -16,7 +17,7 @@ func (l *Log) makeRoom(bytes int64) {
 			l.log.Warn("a segment of a newer format version is removed to keep the bound",
 				"segment", l.segmentPath(l.segments[0].first), "max_bytes", l.o.MaxBytes)
 		}
-		if err := l.removeOldest(); err != nil {
+		if err := l.remove(0); err != nil {
 			l.log.Warn("log is over its bound", "max_bytes", l.o.MaxBytes, "err", err)
 			return
 		}
@@ -34,22 +35,25 @@ func (l *Log) removePassed() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.publish()
-	for len(l.segments) > 1 && !l.segments[0].newer && l.segments[1].first-1 <= passed {
-		if err := l.removeOldest(); err != nil {
+	for i := 0; i < len(l.segments)-1 && l.segments[i+1].first-1 <= passed; {
+		if l.segments[i].newer {
+			i++ // it was stepped over, not read
+			continue
+		}
+		if err := l.remove(i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeOldest removes the oldest segment. One that is gone already is as good
-// as removed.
-func (l *Log) removeOldest() error {
-	s := l.segments[0]
+// remove removes a segment. One that is gone already is as good as removed.
+func (l *Log) remove(i int) error {
+	s := l.segments[i]
 	if err := l.fs.Remove(opRemoveSegment, l.segmentPath(s.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove segment: %w", err)
 	}
-	l.segments = append(l.segments[:0], l.segments[1:]...)
+	l.segments = slices.Delete(l.segments, i, i+1)
 	l.bytes -= s.size
 	l.folderChanged = true
 	return nil

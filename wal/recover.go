@@ -71,26 +71,28 @@ func (l *Log) recover() error {
 	return l.reopenUnsynced(written)
 }
 
-// recoverEnd takes sequence number, totals and floor from the newest segment
-// that has them, and continues it if it is the last one and not sealed.
+// recoverEnd takes sequence number and totals from the newest segment that has
+// them, and continues it if it is the last one and not sealed. Where its header
+// is damaged, the floor comes from the ones before too.
 func (l *Log) recoverEnd(headers []segmentHeader) error {
 	l.series = newSeriesTable(noFloor)
 	// Above everything that the segments which cannot be read may hold: a
 	// frame is longer than a byte.
 	var above uint64
 	for i := len(l.segments) - 1; i >= 0; i-- {
-		s, h := &l.segments[i], headers[i]
-		found := false
+		s, found := l.segments[i], false
 		if !s.newer {
 			var err error
-			if found, err = l.recoverSegment(i, h); err != nil {
+			if found, err = l.recoverSegment(i, headers[i]); err != nil {
 				return err
 			}
 		}
-		if found {
+		if found && headers[i] != (segmentHeader{}) {
 			break
 		}
-		above = max(above, s.first+uint64(s.size))
+		if !found && l.end == (Position{}) {
+			above = max(above, s.first+uint64(s.size))
+		}
 	}
 	if l.end.Seq < above {
 		l.end.Seq = above
@@ -101,9 +103,9 @@ func (l *Log) recoverEnd(headers []segmentHeader) error {
 	return nil
 }
 
-// recoverSegment reads a whole segment, the newest or the one before a lost
-// one, and cuts its torn tail. It returns false if there was nothing in it to
-// go on from.
+// recoverSegment reads a whole segment, and cuts its torn tail. The log's end
+// is there if no newer segment had it. It returns false if there was nothing
+// in it to go on from.
 func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	s := &l.segments[i]
 	path := l.segmentPath(s.first)
@@ -135,12 +137,15 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 		}
 	}
 	l.floor = max(l.floor, t.floor)
+	if whole {
+		l.floor = max(l.floor, h.floor)
+	}
+	if l.end != (Position{}) {
+		return true, f.Close()
+	}
 	l.end = Position{Seq: s.first - 1, Segment: s.first, Offset: t.end, Totals: h.start}
 	if t.frames > 0 {
 		l.end.Seq, l.end.Totals = t.seq, t.totals
-	}
-	if whole {
-		l.floor = max(l.floor, h.floor)
 	}
 	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged {
 		l.end.Seq = max(l.end.Seq, s.first) // the name is taken

@@ -172,8 +172,50 @@ func TestSegmentOfANewerVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Those behind it are removed when they have been passed; it is not.
+	l = openTest(t, Options{Path: dir, SegmentAge: time.Second})
+	now = now.Add(time.Minute)
+	mustAppend(t, l, roundOf(testSeries(l, 5), now, 0), now)
+	if _, err := l.Cursor("mimir", StartEnd); err != nil {
+		t.Fatal(err)
+	}
+	mustSync(t, l, now)
+	if s := l.Stats(); s.NewerSegments != 1 || s.Segments != 1 {
+		t.Errorf("passed: %+v", s)
+	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != string(newer) {
 		t.Errorf("the segment was changed: %v", err)
+	}
+}
+
+// TestFloorWithoutHeader damages the header of a newest segment that has only
+// own times: the floor is that of the segment before.
+func TestFloorWithoutHeader(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Path: dir, SegmentBytes: 1})
+	series := testSeries(l, 2)
+	mustAppend(t, l, roundOf(series[:1], testStart, 0), testStart)
+	own := roundOf(series[1:], testStart.Add(-time.Hour), 0)
+	own.OwnTime = true
+	mustAppend(t, l, own, testStart)
+	path := segmentPath(dir, 2)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[30] ^= 1
+	if err := os.WriteFile(path, b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	l = openTest(t, Options{Path: dir})
+	if out := mustAppend(t, l, roundOf(testSeries(l, 2), testStart, 0), testStart); !out.Appended.IsZero() {
+		t.Errorf("went back to the newest time: %+v", out)
+	}
+	if got := l.Stats().Appended.Samples; got != 2 {
+		t.Errorf("totals %d, want 2", got)
 	}
 }
 
