@@ -33,6 +33,7 @@ type database struct {
 	types    string   // one row: an int, a float, a text, NULL
 	writes   []string // each would change the table kept
 	second   string   // two statements
+	numbers  string   // a number, a decimal and a text out of n
 
 	exec    func(t testing.TB, sql ...string) // as the application
 	kept    func(t testing.TB) string         // what the table kept holds
@@ -72,8 +73,9 @@ func postgresDatabase(t testing.TB) database {
 			"TRUNCATE kept",
 			"SELECT * FROM kept FOR UPDATE",
 		},
-		second: "SELECT 1; SELECT 2",
-		exec:   pg.Exec,
+		second:  "SELECT 1; SELECT 2",
+		numbers: "n::float8, n / 4.0, n::text",
+		exec:    pg.Exec,
 		kept: func(t testing.TB) string {
 			return fmt.Sprint(pg.Query(t, "SELECT v FROM kept ORDER BY v"))
 		},
@@ -102,12 +104,18 @@ func sqliteDatabase(t testing.TB) database {
 			"VACUUM",
 			"ATTACH '" + strings.ReplaceAll(filepath.Join(t.TempDir(), "made"), "'", "''") + "' AS made",
 		},
-		second: "SELECT 1; SELECT 2",
-		exec:   app.exec,
+		second:  "SELECT 1; SELECT 2",
+		numbers: "n * 1.0, n / 4.0, n || ''",
+		exec:    app.exec,
 		kept: func(t testing.TB) string {
 			return app.row(t, "SELECT group_concat(v) || ' ' || (SELECT user_version FROM pragma_user_version) FROM kept")
 		},
 	}
+}
+
+// wide is series with more columns.
+func (d database) wide(rows int) string {
+	return "SELECT n, " + d.numbers + " FROM (" + fmt.Sprintf(d.series, rows) + ") s"
 }
 
 // eachDatabase runs test on every kind of source, open and closed again.

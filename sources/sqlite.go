@@ -138,6 +138,7 @@ func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(contex
 		return &ConnectError{Source: s.name, Err: err}
 	}
 	err = fn(timed, c)
+	locked := c.locked
 	if c.reusable() {
 		s.mu.Lock()
 		s.idle = append(s.idle, c)
@@ -148,6 +149,8 @@ func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(contex
 	var failed *sqliteError
 	if errors.As(err, &failed) {
 		switch {
+		case timed.Err() != nil && locked:
+			return fmt.Errorf("database was locked: %w", context.Cause(timed))
 		case timed.Err() != nil:
 			return context.Cause(timed)
 		case failed.unreachable():

@@ -21,11 +21,12 @@ import (
 // One goroutine at a time uses a connection; only interrupt may come from
 // another.
 type sqliteConn struct {
-	tls  *libc.TLS
-	db   uintptr // sqlite3*
-	file os.FileInfo
-	row  Row
-	bad  bool
+	tls    *libc.TLS
+	db     uintptr // sqlite3*
+	file   os.FileInfo
+	row    Row
+	bad    bool // not to be used again
+	locked bool // the query under way waits for another connection's lock
 }
 
 const (
@@ -81,25 +82,27 @@ func (c *sqliteConn) query(ctx context.Context, sql string, each func(*Row) erro
 		return context.Cause(ctx)
 	}
 	defer c.interruptAfter(ctx)()
+	c.locked = false
 	stmt, err := c.prepare(ctx, sql)
 	if err != nil {
 		return err
 	}
 	defer sqlite3.Xsqlite3_finalize(c.tls, stmt)
 	c.prepareRow(stmt)
-	for first := true; ; first = false {
+	for rows := 0; ; {
 		rc := sqlite3.Xsqlite3_step(c.tls, stmt)
 		switch {
 		case rc == sqlite3.SQLITE_ROW:
+			c.locked = false
+			rows++
 			c.decodeRow(stmt)
 			if err := each(&c.row); err != nil {
 				return &rowError{err}
 			}
 		case rc == sqlite3.SQLITE_DONE:
 			return nil
-		case first && rc&0xff == sqlite3.SQLITE_BUSY && pause(ctx):
+		case rows == 0 && rc&0xff == sqlite3.SQLITE_BUSY && c.awaitLock(ctx):
 			sqlite3.Xsqlite3_reset(c.tls, stmt)
-			first = true
 		default:
 			return c.failure(rc)
 		}
@@ -124,7 +127,7 @@ func (c *sqliteConn) prepare(ctx context.Context, sql string) (stmt uintptr, _ e
 			if rc == sqlite3.SQLITE_OK {
 				return libc.AtomicLoadPUintptr(slots), libc.AtomicLoadPUintptr(slots + pointerSize), nil
 			}
-			if rc&0xff != sqlite3.SQLITE_BUSY || !pause(ctx) {
+			if rc&0xff != sqlite3.SQLITE_BUSY || !c.awaitLock(ctx) {
 				return 0, 0, c.failure(rc)
 			}
 		}
@@ -155,9 +158,10 @@ func (c *sqliteConn) prepare(ctx context.Context, sql string) (stmt uintptr, _ e
 	return stmt, nil
 }
 
-// pause waits before a locked database is tried again, and tells whether
+// awaitLock waits before a locked database is tried again, and tells whether
 // there is time for that.
-func pause(ctx context.Context) bool {
+func (c *sqliteConn) awaitLock(ctx context.Context) bool {
+	c.locked = true
 	select {
 	case <-time.After(busyStep):
 		return true
