@@ -239,7 +239,7 @@ func (a *Agent) flush(ctx context.Context) {
 // openSources makes the workers of every source. A server that is down is
 // found out by the queries, not here.
 func (a *Agent) openSources() error {
-	var shown []*collect.Worker
+	var shown []collect.Shown
 	for _, s := range a.config.Sources {
 		client, err := sources.Open(s, sources.Options{Logger: a.logger})
 		if err != nil {
@@ -260,7 +260,7 @@ func (a *Agent) openSources() error {
 			Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
 		}))
 	}
-	a.page.Show(shown)
+	a.page.Show(shown...)
 	if self := a.config.Self; self.Enabled {
 		if self.Instance == "" {
 			self.Instance = a.instance()
@@ -273,7 +273,7 @@ func (a *Agent) openSources() error {
 }
 
 func (a *Agent) closeSources() {
-	a.page.Show(nil)
+	a.page.Show()
 	for _, w := range a.workers {
 		w.Close()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -21,9 +22,12 @@ import (
 // left out and counted. They are shipped all the same.
 type Page struct {
 	own       prometheus.Gatherer
-	workers   atomic.Pointer[[]*Worker]
+	workers   atomic.Pointer[[]Shown]
 	conflicts prometheus.Counter
 }
+
+// Shown is a worker whose last values a Page shows: a [*Worker] or a [*Scrape].
+type Shown interface{ points([]shown) []shown }
 
 // NewPage returns a page over the agent's own registry that shows no worker
 // yet. The counter of conflicts is registered with reg.
@@ -36,20 +40,20 @@ func NewPage(own prometheus.Gatherer, reg prometheus.Registerer) *Page {
 		}),
 	}
 	reg.MustRegister(p.conflicts)
-	p.workers.Store(&[]*Worker{})
+	p.workers.Store(&[]Shown{})
 	return p
 }
 
 // Show replaces the workers whose last values the page shows, at once and
 // whole. Where series collide, the earlier worker's is shown.
-func (p *Page) Show(workers []*Worker) { p.workers.Store(&workers) }
+func (p *Page) Show(workers ...Shown) { p.workers.Store(&workers) }
 
 // Gather implements [prometheus.Gatherer]; any goroutine may call it.
 func (p *Page) Gather() ([]*dto.MetricFamily, error) {
 	b := pageBuilder{families: map[string]*pageFamily{}}
-	var points []point
+	var points []shown
 	for _, w := range *p.workers.Load() {
-		points = w.values.points(points[:0])
+		points = w.points(points[:0])
 		for _, pt := range points {
 			b.add(pt)
 		}
@@ -86,31 +90,34 @@ type pageFamily struct {
 	key    []byte
 }
 
-func (b *pageBuilder) add(p point) {
-	kind := pageType(p.series.family)
-	f := b.families[p.series.family.name]
+func (b *pageBuilder) add(p shown) {
+	kind := pageType(p.family)
+	f := b.families[p.family.name]
 	if f == nil {
 		f = &pageFamily{
 			proto: &dto.MetricFamily{
-				Name: &p.series.family.name,
-				Help: &p.series.family.meta.Help,
+				Name: &p.family.name,
+				Help: &p.family.meta.Help,
 				Type: kind.Enum(),
 			},
 			labels: map[string]bool{},
 		}
-		b.families[p.series.family.name] = f
+		b.families[p.family.name] = f
 	}
-	f.key = p.series.page.Bytes(f.key)
+	f.key = p.labels.Bytes(f.key)
 	if f.proto.GetType() != kind || f.labels[string(f.key)] {
 		b.conflicts++
 		return
 	}
 	f.labels[string(f.key)] = true
-	m := &dto.Metric{Label: pairs(p.series.page)}
-	if kind == dto.MetricType_COUNTER {
+	m := &dto.Metric{Label: pairs(p.labels)}
+	switch kind {
+	case dto.MetricType_COUNTER:
 		m.Counter = &dto.Counter{Value: &p.v}
-	} else {
+	case dto.MetricType_GAUGE:
 		m.Gauge = &dto.Gauge{Value: &p.v}
+	default:
+		m.Untyped = &dto.Untyped{Value: &p.v}
 	}
 	f.proto.Metric = append(f.proto.Metric, m)
 }
@@ -123,11 +130,17 @@ func (b *pageBuilder) collected() []*dto.MetricFamily {
 	return all
 }
 
+// pageType is the type that a series is shown with. Those of a scraped
+// histogram or summary are shown one by one, without a type: what was scraped
+// need not be whole, and the page invents nothing.
 func pageType(f *family) dto.MetricType {
-	if f.meta.Type == "counter" {
+	switch f.meta.Type {
+	case model.MetricTypeCounter:
 		return dto.MetricType_COUNTER
+	case model.MetricTypeGauge, model.MetricTypeInfo, model.MetricTypeStateset:
+		return dto.MetricType_GAUGE
 	}
-	return dto.MetricType_GAUGE
+	return dto.MetricType_UNTYPED
 }
 
 func pairs(lset labels.Labels) []*dto.LabelPair {

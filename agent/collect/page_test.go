@@ -99,13 +99,13 @@ sql2metrics_exposition_conflicts_total 6
 		t.Run(name, func(t *testing.T) {
 			reg := prometheus.NewRegistry()
 			page := NewPage(reg, reg)
-			var workers []*Worker
+			var workers []Shown
 			for _, w := range c.workers {
 				r := newRig(t, w.source, w.query, &database{answers: []answer{one}})
 				r.step(1)
 				workers = append(workers, r.Worker)
 			}
-			page.Show(workers)
+			page.Show(workers...)
 			_ = render(t, page) // the own registry is gathered before its counter moves
 			want := c.want
 			if diff := cmp.Diff(want, render(t, page)); diff != "" {
@@ -122,14 +122,14 @@ func TestPageFollowsTheWorkers(t *testing.T) {
 	page := NewPage(reg, reg)
 	one := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
 	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{one, {err: errDown}, one}})
-	page.Show([]*Worker{r.Worker})
+	page.Show(r.Worker)
 	for round, want := range []bool{true, false, true} {
 		r.step(round + 1)
 		if got := strings.Contains(render(t, page), "orders{"); got != want {
 			t.Errorf("round %d: shown %v, want %v", round+1, got, want)
 		}
 	}
-	page.Show(nil)
+	page.Show()
 	if strings.Contains(render(t, page), "orders{") {
 		t.Error("a worker that is not shown is on the page")
 	}

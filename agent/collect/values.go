@@ -1,11 +1,13 @@
 package collect
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 
@@ -21,23 +23,37 @@ type family struct {
 // series is one label set of a worker, from the round it first shows up in to
 // the one it is absent from.
 type series struct {
-	family *family
+	family *family // changed by values.describe only
 	handle *wal.Series
 	page   labels.Labels // as /metrics shows them: no name, job or instance
 	round  uint64        // the last round it was part of
 	live   bool          // part of the last good round
-	forget func()        // takes it out of the map it was found in
+	// forget takes it out of the map it was found in, when it is absent from a
+	// round. Without one it outlives its rounds: who made it gives the handle
+	// back to the log.
+	forget func()
 }
 
 // point is a series with its value in a round.
 type point struct {
 	series *series
 	v      float64
+	native bool // the value is a native histogram, and v nothing
+}
+
+// shown is what a Page needs to know of a point.
+type shown struct {
+	family *family
+	labels labels.Labels
+	v      float64
 }
 
 // values collects one round after the other and keeps the last good one: for
 // the page, and to know which series are absent from the next. A worker owns
 // it; only points may be called by others.
+//
+// Samples that bring their own time go beside the round: they are appended
+// and shown, and never marked stale.
 //
 // Its slices are kept from round to round, so a round of known series
 // allocates nothing.
@@ -46,11 +62,14 @@ type values struct {
 	number uint64 // of the round being collected
 	stamp  int64  // its timestamp, Unix milliseconds
 	round  wal.Round
+	timed  wal.Round // the samples with their own time
 	now    []point
-	kept   int // how many of now were in last
+	kept   int     // how many of now were in last
+	aside  []point // those with their own time
 
-	mu   sync.Mutex
-	last []point // the last good round; guarded by mu, written by the worker only
+	mu        sync.Mutex
+	last      []point // the last good round; guarded by mu, written by the worker only
+	lastAside []point // likewise
 }
 
 // begin starts a round whose samples all get the timestamp stamp.
@@ -58,34 +77,69 @@ func (v *values) begin(stamp time.Time) {
 	v.number++
 	v.stamp = stamp.UnixMilli()
 	v.round.Samples = v.round.Samples[:0]
+	v.round.Histograms = v.round.Histograms[:0]
+	v.round.Exemplars = v.round.Exemplars[:0]
+	v.timed.Samples = v.timed.Samples[:0]
+	v.timed.Histograms = v.timed.Histograms[:0]
+	v.timed.OwnTime = true
 	v.now = v.now[:0]
+	v.aside = v.aside[:0]
 	v.kept = 0
 }
 
 // add puts a value into the round. It returns false and does nothing if the
 // series has one already.
 func (v *values) add(s *series, x float64) bool {
-	if s.round == v.number {
+	if !v.enter(point{series: s, v: x}) {
 		return false
 	}
-	s.round = v.number
-	if s.live {
-		v.kept++
-	}
-	v.now = append(v.now, point{s, x})
 	v.round.Samples = append(v.round.Samples, wal.Sample{Series: s.handle, T: v.stamp, V: x})
 	return true
+}
+
+// addHistogram is add for a native histogram: h, or fh where h is nil.
+func (v *values) addHistogram(s *series, st int64, h *histogram.Histogram, fh *histogram.FloatHistogram) bool {
+	if !v.enter(point{series: s, native: true}) {
+		return false
+	}
+	v.round.Histograms = append(v.round.Histograms, wal.Histogram{Series: s.handle, ST: st, T: v.stamp, H: h, FH: fh})
+	return true
+}
+
+func (v *values) enter(p point) bool {
+	if p.series.round == v.number {
+		return false
+	}
+	p.series.round = v.number
+	if p.series.live {
+		v.kept++
+	}
+	v.now = append(v.now, p)
+	return true
+}
+
+// addTimed puts a value with its own time, Unix milliseconds, beside the
+// round. A series may have several.
+func (v *values) addTimed(s *series, at int64, x float64) {
+	v.aside = append(v.aside, point{series: s, v: x})
+	v.timed.Samples = append(v.timed.Samples, wal.Sample{Series: s.handle, T: at, V: x})
+}
+
+// addTimedHistogram is addTimed for a native histogram.
+func (v *values) addTimedHistogram(s *series, st, at int64, h *histogram.Histogram, fh *histogram.FloatHistogram) {
+	v.aside = append(v.aside, point{series: s, native: true})
+	v.timed.Histograms = append(v.timed.Histograms, wal.Histogram{Series: s.handle, ST: st, T: at, H: h, FH: fh})
 }
 
 // finish ends a good round: series of the last one that are absent get a
 // stale marker, the round is appended to the log, and the page shows it. An
 // error is the log's; the page shows the round all the same.
 func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err error) {
-	var gone []*series
+	var gone []point
 	if v.kept < len(v.last) {
 		for _, p := range v.last {
 			if p.series.round != v.number {
-				gone = append(gone, p.series)
+				gone = append(gone, p)
 			}
 		}
 	}
@@ -94,6 +148,12 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		p.series.live = true
 	}
 	appended, err = v.log.Append(&v.round, now)
+	if len(v.aside) > 0 {
+		timed, timedErr := v.log.Append(&v.timed, now)
+		appended.Appended = appended.Appended.Add(timed.Appended)
+		appended.Refused = appended.Refused.Add(timed.Refused)
+		err = errors.Join(err, timedErr)
+	}
 	v.publish()
 	v.drop(gone)
 	return len(gone), appended, err
@@ -104,73 +164,84 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 func (v *values) fail(now time.Time) (stale int, appended wal.Appended, err error) {
 	v.abandon()
 	v.begin(now)
-	gone := v.all()
-	v.markStale(gone)
-	if len(gone) > 0 {
-		appended, err = v.log.Append(&v.round, now)
-	}
-	v.publish()
-	v.drop(gone)
-	return len(gone), appended, err
+	return v.finish(now)
 }
 
 // abandon ends a round that must leave no trace, as when the agent stops in
 // the middle of it.
 func (v *values) abandon() {
-	var unborn []*series
+	var unborn []point
 	for _, p := range v.now {
 		if !p.series.live {
-			unborn = append(unborn, p.series)
+			unborn = append(unborn, p)
 		}
 	}
 	v.drop(unborn)
 	v.now = v.now[:0]
+	v.aside = v.aside[:0]
 }
 
 // close gives all series back to the log.
 func (v *values) close() {
 	v.begin(time.Time{})
-	gone := v.all()
+	gone := slices.Clone(v.last)
 	v.publish()
 	v.drop(gone)
 }
 
-// all returns the series of the last good round.
-func (v *values) all() []*series {
-	all := make([]*series, len(v.last))
-	for i, p := range v.last {
-		all[i] = p.series
-	}
-	return all
-}
-
-func (v *values) markStale(gone []*series) {
-	for _, s := range gone {
-		v.round.Samples = append(v.round.Samples, wal.Sample{
-			Series: s.handle, T: v.stamp, V: math.Float64frombits(value.StaleNaN),
-		})
+// markStale puts a stale marker of each series into the round, of the kind
+// its last value was: a series is not to have samples and histograms at once.
+func (v *values) markStale(gone []point) {
+	marker := math.Float64frombits(value.StaleNaN)
+	for _, p := range gone {
+		if p.native {
+			v.round.Histograms = append(v.round.Histograms, wal.Histogram{
+				Series: p.series.handle, T: v.stamp, H: &histogram.Histogram{Sum: marker},
+			})
+			continue
+		}
+		v.round.Samples = append(v.round.Samples, wal.Sample{Series: p.series.handle, T: v.stamp, V: marker})
 	}
 }
 
-func (v *values) drop(gone []*series) {
-	for _, s := range gone {
-		s.live = false
-		s.forget()
-		v.log.Release(s.handle)
+func (v *values) drop(gone []point) {
+	for _, p := range gone {
+		p.series.live = false
+		if p.series.forget != nil {
+			p.series.forget()
+			v.log.Release(p.series.handle)
+		}
 	}
 }
 
-// publish makes the round just collected the last one, and its slice the room
+// describe changes what is known of the metric of a series.
+func (v *values) describe(s *series, f *family) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s.family = f
+}
+
+// publish makes the round just collected the last one, and its slices the room
 // for the next.
 func (v *values) publish() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.now, v.last = v.last[:0], v.now
+	v.aside, v.lastAside = v.lastAside[:0], v.aside
 }
 
-// points appends the last good round to dst. Any goroutine may call it.
-func (v *values) points(dst []point) []point {
+// points appends the last good round to dst, without its native histograms:
+// the page's text has no words for them. Any goroutine may call it.
+func (v *values) points(dst []shown) []shown {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return append(slices.Grow(dst, len(v.last)), v.last...)
+	dst = slices.Grow(dst, len(v.last)+len(v.lastAside))
+	for _, points := range [][]point{v.last, v.lastAside} {
+		for _, p := range points {
+			if !p.native {
+				dst = append(dst, shown{p.series.family, p.series.page, p.v})
+			}
+		}
+	}
+	return dst
 }

@@ -150,6 +150,9 @@ func (w *Worker) run(ctx context.Context) error {
 	return w.client.Query(ctx, w.query, w.each)
 }
 
+// points implements [Shown].
+func (w *Worker) points(dst []shown) []shown { return w.values.points(dst) }
+
 func (w *Worker) row(r *sources.Row) error {
 	w.rows++
 	for _, m := range w.mappers {
