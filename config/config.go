@@ -98,7 +98,8 @@ type RemoteWrite struct {
 	// FollowRedirects is always false, and no header in HTTPHeaders is one of
 	// Headers or of the protocol.
 	HTTP promconfig.HTTPClientConfig
-	// SigV4 signs requests for AWS; nil: not. Never beside a login in HTTP.
+	// SigV4 signs requests for AWS; nil: not. Never beside a login in HTTP. Its
+	// type does not hide the secret key from a print of its own.
 	SigV4 *sigv4.SigV4Config
 	Queue Queue
 
@@ -149,8 +150,8 @@ const (
 	TypePrometheus SourceType = "prometheus" // an exposition to scrape
 )
 
-// Source is one database with the queries to run on it, or one exposition. It
-// prints as its name and type.
+// Source is one database with the queries to run on it, or one exposition. As
+// an endpoint, it is printed and marshalled without its settings.
 type Source struct {
 	Name string // unique
 	Type SourceType

@@ -7,6 +7,7 @@ type document struct {
 	object
 	config     Config
 	global     object
+	storage    object
 	endpoints  []*endpoint
 	sources    []*source
 	patterns   []entry // collector_files
@@ -20,7 +21,7 @@ var documentTable = table[document]{
 	fields: map[string]func(node, *document){
 		"global":          func(n node, d *document) { d.global = decode(n, globalTable, &d.config.Global) },
 		"self":            func(n node, d *document) { decode(n, selfTable, &d.config.Self) },
-		"storage":         func(n node, d *document) { decode(n, storageTable, &d.config.Storage) },
+		"storage":         func(n node, d *document) { d.storage = decode(n, storageTable, &d.config.Storage) },
 		"collector_files": func(n node, d *document) { d.patterns = n.texts() },
 		"remote_write": func(n node, d *document) {
 			for _, item := range n.list() {
@@ -41,7 +42,7 @@ var documentTable = table[document]{
 	refused: map[string]refusal{
 		"target":         {"belongs to sql_exporter", "describe the database under sources"},
 		"jobs":           {"belongs to sql_exporter", "describe each database under sources"},
-		"scrape_configs": {"means nothing here: the agent scrapes no targets", "describe databases under sources"},
+		"scrape_configs": {"means nothing here: each source is described alone", "describe it under sources; an exporter is of type prometheus"},
 		"limits":         notYet,
 	},
 }
@@ -72,10 +73,11 @@ var selfTable = table[Self]{
 
 var storageTable = table[Storage]{
 	fields: map[string]func(node, *Storage){
-		"path":           func(n node, s *Storage) { n.string(&s.Path) },
-		"max_bytes":      func(n node, s *Storage) { n.bytes(&s.MaxBytes) },
-		"fsync":          func(n node, s *Storage) { oneOf(n, &s.Fsync, FsyncInterval, FsyncAlways, FsyncNever) },
-		"fsync_interval": func(n node, s *Storage) { n.duration(&s.FsyncInterval) },
+		"path":                  func(n node, s *Storage) { n.string(&s.Path) },
+		"max_bytes":             func(n node, s *Storage) { n.bytes(&s.MaxBytes) },
+		"dead_letter_max_bytes": func(n node, s *Storage) { n.bytes(&s.DeadLetterMaxBytes) },
+		"fsync":                 func(n node, s *Storage) { oneOf(n, &s.Fsync, FsyncInterval, FsyncAlways, FsyncNever) },
+		"fsync_interval":        func(n node, s *Storage) { n.duration(&s.FsyncInterval) },
 	},
 	refused: map[string]refusal{
 		"max_age":  notYet,
@@ -94,7 +96,9 @@ func (d *document) finish() {
 		}
 		g.ScrapeTimeout = g.ScrapeInterval
 	}
+	d.finishStorage()
 	unique(d.endpoints, "an endpoint", func(e *endpoint) (string, node) { return e.Name, e.at("name") })
+	checkAdoption(d.endpoints)
 	unique(d.sources, "a source", func(s *source) (string, node) { return s.Name, s.at("name") })
 	unique(d.collectors, "a collector", func(c *collector) (string, node) { return c.name, c.at("collector_name") })
 	for _, c := range d.collectors {
@@ -109,6 +113,17 @@ func (d *document) finish() {
 	}
 	for _, s := range d.sources {
 		d.config.Sources = append(d.config.Sources, s.Source)
+	}
+}
+
+func (d *document) finishStorage() {
+	s := &d.config.Storage
+	switch {
+	case !d.storage.has("dead_letter_max_bytes"):
+		s.DeadLetterMaxBytes = min(s.DeadLetterMaxBytes, s.MaxBytes/4)
+	case s.DeadLetterMaxBytes >= s.MaxBytes:
+		d.storage.at("dead_letter_max_bytes").fail(fmt.Sprintf("is not below max_bytes, which is %d bytes and covers the dead letters too", s.MaxBytes),
+			"make it a fraction of max_bytes")
 	}
 }
 

@@ -2,34 +2,48 @@ package config
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 
 	promconfig "github.com/prometheus/common/config"
 )
 
-// The sub-blocks of remote_write whose types are Prometheus's own. They are
-// decoded field by field all the same: its decoder stops at the first error
-// and knows no environment.
+// The settings of an HTTP client are Prometheus's own types. They are decoded
+// field by field all the same: its decoder stops at the first error and knows
+// no environment.
 
-var noSecretManager = refusal{"is not supported: there is no secret manager here", "use the field that ends in _file"}
-
-var basicAuthTable = table[promconfig.BasicAuth]{
-	fields: map[string]func(node, *promconfig.BasicAuth){
-		"username":      func(n node, a *promconfig.BasicAuth) { n.expand(&a.Username) },
-		"username_file": func(n node, a *promconfig.BasicAuth) { n.fileName(&a.UsernameFile) },
-		"password":      func(n node, a *promconfig.BasicAuth) { n.promSecret(&a.Password) },
-		"password_file": func(n node, a *promconfig.BasicAuth) { n.fileName(&a.PasswordFile) },
+// clientTable are the fields that lie open in an endpoint and in a source that
+// is scraped.
+var clientTable = table[promconfig.HTTPClientConfig]{
+	fields: map[string]func(node, *promconfig.HTTPClientConfig){
+		"basic_auth":             func(n node, c *promconfig.HTTPClientConfig) { c.BasicAuth = n.basicAuth() },
+		"authorization":          func(n node, c *promconfig.HTTPClientConfig) { c.Authorization = n.authorization() },
+		"oauth2":                 func(n node, c *promconfig.HTTPClientConfig) { c.OAuth2 = n.oauth2() },
+		"bearer_token":           func(n node, c *promconfig.HTTPClientConfig) { n.promSecret(&c.BearerToken) },
+		"bearer_token_file":      func(n node, c *promconfig.HTTPClientConfig) { n.fileName(&c.BearerTokenFile) },
+		"tls_config":             func(n node, c *promconfig.HTTPClientConfig) { n.tlsConfig(&c.TLSConfig) },
+		"enable_http2":           func(n node, c *promconfig.HTTPClientConfig) { n.bool(&c.EnableHTTP2) },
+		"follow_redirects":       func(n node, c *promconfig.HTTPClientConfig) { n.bool(&c.FollowRedirects) },
+		"proxy_url":              func(n node, c *promconfig.HTTPClientConfig) { n.httpURL(&c.ProxyURL.URL) },
+		"no_proxy":               func(n node, c *promconfig.HTTPClientConfig) { n.string(&c.NoProxy) },
+		"proxy_from_environment": func(n node, c *promconfig.HTTPClientConfig) { n.bool(&c.ProxyFromEnvironment) },
+		"http_headers":           func(n node, c *promconfig.HTTPClientConfig) { c.HTTPHeaders = n.httpHeaders() },
 	},
-	refused: map[string]refusal{"username_ref": noSecretManager, "password_ref": noSecretManager},
 }
 
-var authorizationTable = table[promconfig.Authorization]{
-	fields: map[string]func(node, *promconfig.Authorization){
-		"type":             func(n node, a *promconfig.Authorization) { n.string(&a.Type) },
-		"credentials":      func(n node, a *promconfig.Authorization) { n.promSecret(&a.Credentials) },
-		"credentials_file": func(n node, a *promconfig.Authorization) { n.fileName(&a.CredentialsFile) },
-	},
-	refused: map[string]refusal{"credentials_ref": noSecretManager},
+// noConnectHeader refuses a map of secrets that lies open in Prometheus's type,
+// where a print of an unexported field would show it.
+var noConnectHeader = refusal{"is not supported: its values could not be kept from being printed", "write the proxy's login in proxy_url"}
+
+// withClient returns the fields of a T together with those of the HTTP client
+// in it. Fields of T come before those of the client.
+func withClient[T any](client func(*T) *promconfig.HTTPClientConfig, fields map[string]func(node, *T)) map[string]func(node, *T) {
+	all := map[string]func(node, *T){}
+	for name, set := range clientTable.fields {
+		all[name] = func(n node, into *T) { set(n, client(into)) }
+	}
+	maps.Copy(all, fields)
+	return all
 }
 
 var tlsTable = table[promconfig.TLSConfig]{
@@ -54,27 +68,6 @@ var tlsTable = table[promconfig.TLSConfig]{
 	},
 }
 
-func (n node) basicAuth() *promconfig.BasicAuth {
-	a := &promconfig.BasicAuth{}
-	o := decode(n, basicAuthTable, a)
-	o.exclusive("username", "username_file")
-	o.exclusive("password", "password_file")
-	if !o.has("username_file") {
-		o.require("username", "write username or username_file")
-	}
-	return a
-}
-
-func (n node) authorization() *promconfig.Authorization {
-	a := &promconfig.Authorization{}
-	o := decode(n, authorizationTable, a)
-	o.exclusive("credentials", "credentials_file")
-	if !o.has("credentials_file") {
-		o.require("credentials", "write credentials or credentials_file")
-	}
-	return a
-}
-
 func (n node) tlsConfig(into *promconfig.TLSConfig) {
 	o := decode(n, tlsTable, into)
 	o.exclusive("ca", "ca_file")
@@ -94,34 +87,46 @@ func (n node) tlsVersion(into *promconfig.TLSVersion) {
 	}
 }
 
-func (n node) promSecret(into *promconfig.Secret) {
+// httpURL sets *into to an absolute URL of HTTP. The URL may hold a password
+// and is never printed.
+func (n node) httpURL(into **url.URL) {
 	var s string
-	if n.expand(&s); s != "" {
-		*into = promconfig.Secret(s)
+	if n.expand(&s); s == "" {
+		return
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		n.fail("is not a URL", "write http://host/path or https://host/path; escape special characters in a password as %40")
+	case u.Scheme != "http" && u.Scheme != "https":
+		n.fail("does not begin with http:// or https://", "write http://host/path or https://host/path")
+	case u.Hostname() == "":
+		n.fail("names no host", "write http://host/path or https://host/path")
+	default:
+		*into = u
 	}
 }
 
-// noRedirects takes follow_redirects: false, which is what happens anyway.
-func (n node) noRedirects() {
-	follow := false
-	if n.bool(&follow); follow {
-		n.fail("redirects are refused here: a redirected POST may become a GET, whose success says nothing about the samples",
-			"delete it, and write the final URL")
+// checkProxy reports fields of a proxy that do not go together and tells
+// whether all do.
+func (o object) checkProxy(p *promconfig.ProxyConfig) bool {
+	before := len(o.in.load.errs)
+	switch {
+	case o.has("no_proxy") && !o.has("proxy_url"):
+		o.at("no_proxy").fail("excepts hosts from a proxy that is not there", "write proxy_url, or delete it")
+	case o.has("proxy_url") && p.ProxyFromEnvironment:
+		o.exclusive("proxy_url", "proxy_from_environment")
 	}
+	return len(o.in.load.errs) == before
 }
 
-// finishHTTP checks what the fields of the client mean together. Prometheus's
+// checkClient checks what the fields of a client mean together. Prometheus's
 // own validation comes last: it also turns bearer_token into authorization.
-func (e *endpoint) finishHTTP() {
-	if e.has("no_proxy") && !e.has("proxy_url") {
-		e.at("no_proxy").fail("excepts hosts from a proxy that is not there", "write proxy_url, or delete it")
+func (o object) checkClient(c *promconfig.HTTPClientConfig) {
+	if !o.checkProxy(&c.ProxyConfig) {
 		return
 	}
-	if e.has("proxy_url") && e.HTTP.ProxyFromEnvironment {
-		e.exclusive("proxy_url", "proxy_from_environment")
-		return
-	}
-	if err := e.HTTP.Validate(); err != nil {
-		e.at("authorization").fail(err.Error(), "correct the fields it names")
+	if err := c.Validate(); err != nil {
+		o.at("authorization").fail(err.Error(), "correct the fields it names")
 	}
 }

@@ -79,36 +79,51 @@ var printers = map[string]func(any) []string{
 	},
 }
 
-// TestConfigShowsNoSecret prints a whole configuration, in which some secrets
+// TestConfigShowsNoSecret prints whole configurations, in which many secrets
 // are in Prometheus's types.
 func TestConfigShowsNoSecret(t *testing.T) {
-	c, err := Load("testdata/good/full.yml", Options{Getenv: testEnv})
-	if err != nil {
-		t.Fatal(err)
-	}
 	unexported := func(v any) []string {
 		return []string{fmt.Sprint(v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v)}
 	}
-	for name, out := range map[string][]string{
-		"fmt pointer":   printers["fmt"](c),
-		"fmt value":     printers["fmt"](*c),
-		"fmt endpoint":  printers["fmt"](c.RemoteWrite[1]),
-		"fmt endpoints": printers["fmt"](c.RemoteWrite),
-		"json":          printers["json"](c),
-		"yaml":          printers["yaml"](c),
-		"xml":           printers["xml"](c),
-		"slog":          printers["slog"](c),
-		"unexported":    unexported(struct{ c Config }{*c}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, text := range out {
-				for _, value := range []string{"s3cr$t", "pa$$word", "${literal}"} {
-					if strings.Contains(text, value) {
-						t.Fatalf("%q is shown in %s", value, text)
+	for _, file := range []string{"full", "endpoints", "scrape"} {
+		c, err := Load("testdata/good/"+file+".yml", Options{Getenv: testEnv})
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts := map[string][]string{
+			"fmt pointer":   printers["fmt"](c),
+			"fmt value":     printers["fmt"](*c),
+			"fmt endpoints": printers["fmt"](c.RemoteWrite),
+			"fmt sources":   printers["fmt"](c.Sources),
+			"json":          printers["json"](c),
+			"yaml":          printers["yaml"](c),
+			"xml":           printers["xml"](c),
+			"slog":          printers["slog"](c),
+			"unexported":    unexported(struct{ c Config }{*c}),
+		}
+		for _, e := range c.RemoteWrite {
+			for how, print := range printers {
+				texts[how+" endpoint "+e.Name] = append(print(e), print(&e)...)
+			}
+			texts["unexported "+e.Name] = unexported(struct{ e RemoteWrite }{e})
+		}
+		for _, s := range c.Sources {
+			for how, print := range printers {
+				texts[how+" source "+s.Name] = append(print(s), print(&s)...)
+			}
+			texts["unexported "+s.Name] = unexported(struct{ s Source }{s})
+		}
+		for name, out := range texts {
+			t.Run(file+"/"+name, func(t *testing.T) {
+				for _, text := range out {
+					for _, value := range []string{"s3cr$t", "s3cr%24t", "pa$$word", "${literal}"} {
+						if strings.Contains(text, value) {
+							t.Fatalf("%q is shown in %s", value, text)
+						}
 					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

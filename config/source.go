@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -16,7 +18,9 @@ import (
 type source struct {
 	object
 	Source
-	file       string // path as it is written
+	file       string        // path as it is written
+	interval   time.Duration // scrape_interval
+	timeout    time.Duration // scrape_timeout
 	selectors  []entry
 	labels     []entry
 	tls        object
@@ -24,9 +28,9 @@ type source struct {
 }
 
 var sourceTable = table[source]{
-	fields: map[string]func(node, *source){
+	fields: withClient(func(s *source) *promconfig.HTTPClientConfig { return &s.HTTP }, map[string]func(node, *source){
 		"name":             func(n node, s *source) { n.string(&s.Name) },
-		"type":             func(n node, s *source) { oneOf(n, &s.Type, TypePostgres, TypeSQLite) },
+		"type":             func(n node, s *source) { oneOf(n, &s.Type, TypePostgres, TypeSQLite, TypePrometheus) },
 		"data_source_name": func(n node, s *source) { n.secret(&s.DSN) },
 		"host":             func(n node, s *source) { n.expand(&s.Host) },
 		"port":             func(n node, s *source) { n.port(&s.Port) },
@@ -35,23 +39,45 @@ var sourceTable = table[source]{
 		"password_file":    func(n node, s *source) { n.fileName(&s.PasswordFile) },
 		"database":         func(n node, s *source) { n.expand(&s.Database) },
 		"path":             func(n node, s *source) { n.expand(&s.file) },
+		"url":              func(n node, s *source) { n.httpURL(&s.URL) },
+		"scrape_interval":  func(n node, s *source) { n.duration(&s.interval) },
+		"scrape_timeout":   func(n node, s *source) { n.duration(&s.timeout) },
 		"sslmode": func(n node, s *source) {
 			oneOf(n, &s.TLS.Mode, "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 		},
-		"tls_config":      func(n node, s *source) { s.tls = decode(n, sourceTLSTable, &s.TLS) },
+		// Its fields depend on the type, which may stand below it.
+		"tls_config":      func(node, *source) {},
 		"job":             func(n node, s *source) { n.string(&s.Job) },
 		"instance":        func(n node, s *source) { n.expand(&s.Instance) },
 		"labels":          func(n node, s *source) { s.labels = n.entries() },
 		"collectors":      func(n node, s *source) { s.selectors = n.texts() },
 		"max_connections": func(n node, s *source) { n.int(1, &s.MaxConnections) },
-	},
+	}),
 	refused: map[string]refusal{
 		"databases":              notYet,
 		"startup_sql":            notYet,
 		"read_only":              {"is not supported by this version: sources are always read-only", "delete it"},
+		"honor_labels":           {"is not supported by this version: a label that the source has too becomes exported_ and its name", "delete it"},
 		"metric_relabel_configs": {"is not supported by this version", "use write_relabel_configs of the endpoint"},
+		"relabel_configs":        {"means nothing here: there are no targets to choose from", "write job, instance and labels"},
+		"sample_limit":           notYet,
+		"body_size_limit":        notYet,
+		"label_limit":            notYet,
+		"metrics_path":           {"is part of url here", "write it there"},
+		"scheme":                 {"is part of url here", "write it there"},
+		"params":                 {"are part of url here", "write them there, after a question mark"},
+		"proxy_connect_header":   noConnectHeader,
+		"sigv4":                  {"belongs to remote_write", "delete it; a scrape logs in with the fields that Prometheus's scrape_configs have"},
 	},
 }
+
+// Format implements [fmt.Formatter] for every verb and flag.
+func (s Source) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "%s (%s at %s)", s.Name, s.Type, s.Instance)
+}
+
+// MarshalText implements encoding.TextMarshaler, and so JSON, XML and YAML.
+func (s Source) MarshalText() ([]byte, error) { return fmt.Append(nil, s), nil }
 
 var sourceTLSTable = table[TLS]{
 	fields: map[string]func(node, *TLS){
@@ -83,16 +109,24 @@ func (n node) port(into *int) {
 // configuration.
 func decodeSource(n node) *source {
 	s := &source{Source: Source{MaxConnections: defaultMaxConnections}}
+	before := len(n.in.load.errs)
 	s.object = decode(n, sourceTable, s)
 	s.require("name", "give the source a name")
-	s.require("type", "write postgres or sqlite")
+	s.require("type", "write postgres, sqlite or prometheus")
 	switch s.Type {
 	case TypePostgres:
 		s.refuse("path")
+		s.refuse(scrapeFields("tls_config")...)
 		s.finishPostgres()
 	case TypeSQLite:
-		s.refuse("host", "port", "user", "password", "password_file", "database", "sslmode", "tls_config")
+		s.refuse("host", "port", "user", "password", "password_file", "database", "sslmode")
+		s.refuse(scrapeFields()...)
 		s.finishSQLite()
+	case TypePrometheus:
+		s.refuse("data_source_name", "host", "port", "user", "password", "password_file", "database", "path", "sslmode",
+			"collectors", "max_connections")
+		s.selectors = nil
+		s.finishPrometheus(before)
 	}
 	if s.Job == "" {
 		s.Job = string(s.Type)
@@ -144,6 +178,9 @@ func (s *source) finishSQLite() {
 }
 
 func (s *source) finishPostgres() {
+	if s.has("tls_config") {
+		s.tls = decode(s.at("tls_config"), sourceTLSTable, &s.TLS)
+	}
 	s.exclusive("password", "password_file")
 	if s.has("data_source_name") {
 		for _, f := range []string{"host", "port", "user", "database", "sslmode", "tls_config"} {
@@ -201,8 +238,7 @@ func (s *source) finishTLS() {
 
 // finish selects the source's queries and checks them against the source.
 func (s *source) finish(g Global, d *document) {
-	s.Interval = g.ScrapeInterval
-	s.Timeout = g.ScrapeTimeout
+	s.finishClocks(g)
 	for _, selector := range s.selectors {
 		s.selectCollectors(selector, d)
 	}
