@@ -29,7 +29,7 @@ func (l *Log) Append(r *Round, now time.Time) (Appended, error) {
 	l.publish()
 	l.mu.Unlock()
 	if err == nil && l.o.Sync == SyncAlways && !out.Appended.IsZero() {
-		err = l.syncTo(seq)
+		err = l.syncer.to(seq)
 	}
 	return out, err
 }

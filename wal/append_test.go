@@ -194,8 +194,11 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		}
 	}
 	next()
-	if n := testing.AllocsPerRun(100, next); n > 0 {
-		t.Errorf("%v allocations per round of known series", n)
+	// There are none but under the race detector, where sync.Pool, which zstd
+	// uses, forgets at random.
+	const few = 8
+	if n := testing.AllocsPerRun(100, next); n > few {
+		t.Errorf("%v allocations per round of 2,000 known series", n)
 	}
 
 	mustSync(t, l, now)
@@ -208,8 +211,8 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		}
 	}
 	read()
-	if n := testing.AllocsPerRun(90, read); n > 0 {
-		t.Errorf("%v allocations per frame read", n)
+	if n := testing.AllocsPerRun(90, read); n > few {
+		t.Errorf("%v allocations per frame of 2,000 samples", n)
 	}
 }
 

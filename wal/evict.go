@@ -13,6 +13,8 @@ import (
 func (l *Log) makeRoom(bytes int64) {
 	for l.bytes+bytes > l.o.MaxBytes && len(l.segments) > 1 {
 		gone := l.segments[1].start.Sub(l.segments[0].start)
+		passed, ok := l.cursors.passed()
+		needless := ok && l.segments[1].first-1 <= passed // the next sync would have removed it
 		if l.segments[0].newer {
 			l.log.Warn("a segment of a newer format version is removed to keep the bound",
 				"segment", l.segmentPath(l.segments[0].first), "max_bytes", l.o.MaxBytes)
@@ -21,7 +23,9 @@ func (l *Log) makeRoom(bytes int64) {
 			l.log.Warn("log is over its bound", "max_bytes", l.o.MaxBytes, "err", err)
 			return
 		}
-		l.evicted = l.evicted.Add(gone)
+		if !needless {
+			l.evicted = l.evicted.Add(gone)
+		}
 	}
 }
 

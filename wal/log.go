@@ -52,9 +52,9 @@ func (o Options) withDefaults() Options {
 // Log is the write-ahead log. All its methods may be called by anyone at any
 // time until Close.
 //
-// Its locks are taken in this order, and none but mu and syncMu, which are
-// there for that, is held over a touch of the disk: syncMu, mu, the lock of
-// cursors, published.mu.
+// Locks are taken in this order: Cursor.mu, syncer.mu, Log.mu, cursors.mu,
+// published.mu. The first three are held over the writes and syncs they are
+// there to order; Stats, Changed and readers need the last one only.
 type Log struct {
 	o         Options
 	fs        FileSystem
@@ -63,8 +63,7 @@ type Log struct {
 	metrics   *metrics
 	published *published
 	cursors   *cursors
-
-	syncMu sync.Mutex // held by the one who syncs frames
+	syncer    *syncer
 
 	mu     sync.Mutex // the writer's: all below
 	closed bool
@@ -100,6 +99,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 		now:       now.UnixMilli(),
 		enc:       newEncoder(),
 	}
+	l.syncer = &syncer{log: l}
 	for _, folder := range []string{o.Path, segmentsFolder(o.Path), cursorsFolder(o.Path)} {
 		if err := l.fs.MkdirAll(opMakeFolder, folder, 0o750); err != nil {
 			return nil, fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)
@@ -117,7 +117,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	}
 	l.publish()
 	// What a killed process left unsynced is made safe before it is read.
-	if err := l.syncTo(maxSeq); err != nil {
+	if err := l.syncer.to(maxSeq); err != nil {
 		l.log.Error("log cannot be synced; what is appended is kept and shipped when it can", "path", o.Path, "err", err)
 	}
 	l.makeRoom(0)
@@ -142,12 +142,12 @@ func (l *Log) syncFolders() {
 // folder. The open segment stays as it is and is continued by the next Open.
 // The caller has stopped Run and whoever appends.
 func (l *Log) Close() error {
-	err := l.syncTo(maxSeq)
+	err := l.syncer.to(maxSeq)
 	for _, c := range l.cursors.list() {
 		err = errors.Join(err, c.Close())
 	}
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
+	l.syncer.mu.Lock()
+	defer l.syncer.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

@@ -21,11 +21,13 @@ func (p *published) set(s Stats, segments []uint64) {
 	p.stats, p.segments = s, segments
 }
 
-// advance publishes that readers may read up to here.
+// advance publishes that readers may read up to here. It never goes back: with
+// SyncNever an append may have been published since to was looked at.
 func (p *published) advance(to Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if to == p.stats.Synced {
+	now := p.stats.Synced
+	if to.Seq < now.Seq || to.Seq == now.Seq && to.Segment == now.Segment && to.Offset <= now.Offset {
 		return
 	}
 	p.stats.Synced = to

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 )
 
@@ -19,7 +20,7 @@ const (
 	SyncNever                // the kernel decides; written counts as synced
 )
 
-// maxSeq asks syncTo for all there is.
+// maxSeq asks syncer.to for all there is.
 const maxSeq = math.MaxUint64
 
 // rolledSegment is a segment that is complete and waits for its last sync.
@@ -48,7 +49,7 @@ func (l *Log) Sync(now time.Time) error {
 	l.publish()
 	l.mu.Unlock()
 
-	err := l.syncTo(maxSeq)
+	err := l.syncer.to(maxSeq)
 	if err == nil {
 		err = l.cursors.sync(l.o.Sync != SyncNever)
 	}
@@ -83,12 +84,19 @@ func (l *Log) Run(ctx context.Context) {
 	}
 }
 
-// syncTo returns when everything up to that sequence number is synced. One
-// sync covers all who have appended before it began, so those who waited for
-// their turn most often find theirs done.
-func (l *Log) syncTo(seq uint64) error {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
+// syncer syncs frames, one at a time: those who wait for their turn most often
+// find it done by the one before them.
+type syncer struct {
+	log *Log
+	mu  sync.Mutex // held over the sync, and taken before Log.mu
+}
+
+// to returns when everything up to that sequence number is synced. One sync
+// covers all who have appended before it began.
+func (s *syncer) to(seq uint64) error {
+	l := s.log
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if l.published.get().Synced.Seq >= seq {
 		return nil
 	}
@@ -102,7 +110,7 @@ func (l *Log) syncTo(seq uint64) error {
 	}
 	l.mu.Unlock()
 
-	err := l.syncFiles(&rolled, file, end, &folder)
+	err := s.files(&rolled, file, end, &folder)
 	if err != nil {
 		l.mu.Lock()
 		l.rolled = append(rolled, l.rolled...)
@@ -114,22 +122,23 @@ func (l *Log) syncTo(seq uint64) error {
 	return nil
 }
 
-// syncFiles syncs what has changed, in the order that keeps an older frame
-// from being less safe than a newer one. What is done is taken from rolled and
-// folder. The caller holds syncMu and not mu.
-func (l *Log) syncFiles(rolled *[]rolledSegment, open File, end Position, folder *bool) error {
+// files syncs what has changed, in the order that keeps an older frame from
+// being less safe than a newer one. What is done is taken from rolled and
+// folder. The caller holds s.mu and not Log.mu.
+func (s *syncer) files(rolled *[]rolledSegment, open File, end Position, folder *bool) error {
+	l := s.log
 	for len(*rolled) > 0 {
-		s := (*rolled)[0]
-		if err := l.syncFile(s.first, s.file); err != nil {
+		seg := (*rolled)[0]
+		if err := s.file(seg.first, seg.file); err != nil {
 			return err
 		}
 		*rolled = (*rolled)[1:]
-		if err := s.file.Close(); err != nil {
-			l.log.Warn("close failed", "segment", l.segmentPath(s.first), "err", err)
+		if err := seg.file.Close(); err != nil {
+			l.log.Warn("close failed", "segment", l.segmentPath(seg.first), "err", err)
 		}
 	}
 	if synced := l.published.get().Synced; open != nil && synced != end {
-		if err := l.syncFile(end.Segment, open); err != nil {
+		if err := s.file(end.Segment, open); err != nil {
 			return err
 		}
 	}
@@ -142,7 +151,8 @@ func (l *Log) syncFiles(rolled *[]rolledSegment, open File, end Position, folder
 	return nil
 }
 
-func (l *Log) syncFile(first uint64, f File) error {
+func (s *syncer) file(first uint64, f File) error {
+	l := s.log
 	if l.o.Sync == SyncNever {
 		return nil
 	}
