@@ -17,14 +17,15 @@ import (
 // Source is one database. All methods may be called from several goroutines.
 type Source interface {
 	// Query runs q and calls each once per result row, in order. The Row is
-	// valid until each returns. Query stops at the first error from each, or
-	// when ctx ends, and returns that error unchanged. It never leaves a
-	// query running on the server: q.Timeout goes to the server as its own
-	// limit, and the end of ctx is sent to it as a cancel.
+	// valid until each returns. Query stops at the first error from each and
+	// returns it unchanged. It never leaves a query running on the server:
+	// q.Timeout goes to the server as its own limit, and the end of ctx is
+	// sent to it as a cancel.
 	//
-	// All other errors name the source and the query. One because the server
-	// could not be reached, or refused the login, holds a [*ConnectError]; one
-	// because q.Timeout was over is a [context.DeadlineExceeded].
+	// All other errors name the source and the query. Under the names there is
+	// the cause of ctx when it ended, a [*ConnectError] when the server could
+	// not be reached or refused the login, and [context.DeadlineExceeded] when
+	// q.Timeout was over.
 	Query(ctx context.Context, q config.Query, each func(*Row) error) error
 
 	// Ping asks the server for nothing but an answer. It uses a connection of
