@@ -18,7 +18,7 @@ import (
 // pgbenchConfig watches pgbench's tables: what does not move, what moves, and
 // an invariant of its transactions.
 const pgbenchConfig = `
-global: {scrape_interval: 200ms, scrape_timeout: 200ms}
+global: {scrape_interval: 1s, scrape_timeout: 1s}
 self: {enabled: false}
 %s
 sources:
@@ -68,7 +68,7 @@ func TestPgbench(t *testing.T) {
 				remoteWrite(r.URL()+"\n    protobuf_message: "+string(protocol)),
 				pg.Host, pg.Port, pg.User, pg.Password, "postgres")})
 			began := time.Now()
-			pgbench(t, pg, "-n", "-c", "2", "-T", "5")
+			pgbench(t, pg, "-n", "-c", "2", "-T", "8")
 			ended := time.Now()
 			want := rows(t, pg)
 			eventually(t, "a round after the load", func() error { return newerThan(t, r, "teller_balance", ended) })
@@ -107,7 +107,7 @@ func checkInvariants(t *testing.T, r *receiver.Receiver, began, ended time.Time)
 				t.Errorf("one statement saw different sums: %v and %v", s, other[i])
 			}
 		}
-		if at := time.UnixMilli(s.T); at.After(began) && at.Before(ended) {
+		if at := time.UnixMilli(s.T); at.After(began) && at.Before(ended) && !s.Stale() {
 			moved[s.V] = true
 		}
 	}
@@ -116,7 +116,7 @@ func checkInvariants(t *testing.T, r *receiver.Receiver, began, ended time.Time)
 	}
 	for labels, samples := range r.Samples(t, "accounts") {
 		for _, s := range samples {
-			if s.V != 100_000 {
+			if s.V != 100_000 && !s.Stale() { // stale where the query was too slow
 				t.Errorf("%s was %v at %d, want 100000 at all times", labels, s.V, s.T)
 			}
 		}

@@ -54,7 +54,7 @@ func TestSQLiteStaysWritable(t *testing.T) {
 			}
 
 			a := start(t, watch)
-			waitForUp(t, r, "shop-0", up)
+			waitForUp(t, r, "shop-0", up, time.Time{})
 			eventually(t, "the agent's view", func() error { return atLeast(len(r.Samples(t, "orders")), want) })
 			app.write(t, "INSERT INTO orders VALUES ('while it runs', 2)")
 			a.kill()
