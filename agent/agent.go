@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -52,8 +53,8 @@ type Agent struct {
 
 	log       *wal.Log
 	shippers  []*remotewrite.Shipper
-	clients   []sources.Source
-	workers   []worker // those of queries, of up and of the agent itself
+	clients   []io.Closer // of sources
+	workers   []worker    // those of queries, of up and of the agent itself
 	listening net.Addr
 	ready     atomic.Bool
 	running   atomic.Pointer[[]worker] // what /-/healthy looks at
@@ -241,24 +242,15 @@ func (a *Agent) flush(ctx context.Context) {
 func (a *Agent) openSources() error {
 	var shown []collect.Shown
 	for _, s := range a.config.Sources {
-		client, err := sources.Open(s, sources.Options{Logger: a.logger})
+		open := a.openDatabase
+		if s.Type == config.TypePrometheus {
+			open = a.openExposition
+		}
+		workers, err := open(s)
 		if err != nil {
-			return fmt.Errorf("open source %s: %w", s.Name, err)
+			return err
 		}
-		a.clients = append(a.clients, client)
-		health := &collect.Health{}
-		for _, q := range s.Queries {
-			w := collect.NewWorker(collect.WorkerOptions{
-				Source: s, Query: q, Client: client, Health: health,
-				Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
-			})
-			shown = append(shown, w)
-			a.workers = append(a.workers, w)
-		}
-		a.workers = append(a.workers, collect.NewUp(collect.UpOptions{
-			Source: s, Client: client, Health: health,
-			Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
-		}))
+		shown = append(shown, workers...)
 	}
 	a.page.Show(shown...)
 	if self := a.config.Self; self.Enabled {
@@ -270,6 +262,45 @@ func (a *Agent) openSources() error {
 		}))
 	}
 	return nil
+}
+
+// openDatabase makes a worker for each query of the source and one for up, and
+// returns those that the page shows.
+func (a *Agent) openDatabase(s config.Source) (shown []collect.Shown, err error) {
+	client, err := sources.Open(s, sources.Options{Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
+	a.clients = append(a.clients, client)
+	health := &collect.Health{}
+	for _, q := range s.Queries {
+		w := collect.NewWorker(collect.WorkerOptions{
+			Source: s, Query: q, Client: client, Health: health,
+			Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
+		})
+		shown = append(shown, w)
+		a.workers = append(a.workers, w)
+	}
+	a.workers = append(a.workers, collect.NewUp(collect.UpOptions{
+		Source: s, Client: client, Health: health,
+		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
+	}))
+	return shown, nil
+}
+
+// openExposition makes the one worker of a source that is scraped.
+func (a *Agent) openExposition(s config.Source) (shown []collect.Shown, err error) {
+	client, err := sources.OpenExposition(s)
+	if err != nil {
+		return nil, err
+	}
+	a.clients = append(a.clients, client)
+	w := collect.NewScrape(collect.ScrapeOptions{
+		Source: s, Exposition: client,
+		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
+	})
+	a.workers = append(a.workers, w)
+	return []collect.Shown{w}, nil
 }
 
 func (a *Agent) closeSources() {

@@ -125,6 +125,9 @@ func (v *values) addTimed(s *series, at int64, x float64) {
 	v.timed.Samples = append(v.timed.Samples, wal.Sample{Series: s.handle, T: at, V: x})
 }
 
+// show puts a value beside the round that the log has from an earlier one.
+func (v *values) show(s *series, x float64) { v.aside = append(v.aside, point{series: s, v: x}) }
+
 // addTimedHistogram is addTimed for a native histogram.
 func (v *values) addTimedHistogram(s *series, st, at int64, h *histogram.Histogram, fh *histogram.FloatHistogram) {
 	v.aside = append(v.aside, point{series: s, native: true})

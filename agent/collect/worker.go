@@ -1,10 +1,12 @@
 // Package collect turns databases' rows into samples: a [Worker] per query
 // runs it on its clock, maps the rows, appends the round to the log and keeps
-// the last values, which a [Page] shows. Two more kinds of worker go beside
-// them: [Up] writes a source's series up, [Self] the agent's own registry.
+// the last values, which a [Page] shows. Three more kinds of worker go beside
+// them: [Up] writes a source's series up, [Scrape] what an exposition says,
+// [Self] the agent's own registry.
 //
 // A sample's way through the package is Worker.Step → mapper.row → values.add
-// → values.finish → wal.Log.Append.
+// → values.finish → wal.Log.Append; that of a scraped one Scrape.Step →
+// exposition.parse → values.add and on.
 package collect
 
 import (
@@ -16,17 +18,6 @@ import (
 	"sql2metrics/config"
 	"sql2metrics/sources"
 	"sql2metrics/wal"
-)
-
-// failure says why a run failed; it is the label reason of
-// sql2metrics_query_errors_total.
-type failure string
-
-const (
-	failedConnect failure = "connect" // the server could not be reached
-	failedTimeout failure = "timeout" // the query ran into its timeout
-	failedQuery   failure = "query"   // the server refused the query or broke off
-	failedAppend  failure = "append"  // the log could not be written
 )
 
 // WorkerOptions are what a Worker is made of. All fields are needed.
@@ -52,14 +43,11 @@ type Worker struct {
 	each    func(*sources.Row) error
 	rows    int
 
-	loop    loop
-	metrics *queryMetrics
-	logger  *slog.Logger
-	clock   func() time.Time
+	account
+	loop  loop
+	clock func() time.Time
 
-	lastStamp int64    // of the newest round, Unix milliseconds
-	late      refusals // samples the log refused for their time
-	failing   failure  // of the last turn
+	lastStamp int64 // of the newest round, Unix milliseconds
 }
 
 // NewWorker returns a worker that has not run yet. Close it when it has
@@ -67,14 +55,17 @@ type Worker struct {
 func NewWorker(o WorkerOptions) *Worker {
 	name := o.Source.Name + "/" + o.Query.Collector + "/" + o.Query.Name
 	w := &Worker{
-		query:   o.Query,
-		client:  o.Client,
-		health:  o.Health,
-		values:  values{log: o.Log},
-		loop:    newLoop(o.Query.Interval, name, o.Query.Timeout, o.Clock),
-		metrics: o.Metrics.query(o.Source.Name, o.Query.Collector, o.Query.Name),
-		logger:  o.Logger.With("source", o.Source.Name, "collector", o.Query.Collector, "query", o.Query.Name),
-		clock:   o.Clock,
+		query:  o.Query,
+		client: o.Client,
+		health: o.Health,
+		values: values{log: o.Log},
+		account: account{
+			what:    "query",
+			metrics: o.Metrics.query(o.Source.Name, o.Query.Collector, o.Query.Name),
+			logger:  o.Logger.With("source", o.Source.Name, "collector", o.Query.Collector, "query", o.Query.Name),
+		},
+		loop:  newLoop(o.Query.Interval, name, o.Query.Timeout, o.Clock),
+		clock: o.Clock,
 	}
 	t := newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels)
 	for _, m := range o.Query.Metrics {
@@ -95,21 +86,12 @@ func (w *Worker) Run(ctx context.Context) {
 // goroutine may ask.
 func (w *Worker) Overdue(now time.Time) time.Duration { return w.loop.overdue(now) }
 
-// turn is one turn of the loop: a step, and a line in the log when it fails in
-// another way than the one before, or no longer.
+// turn is one turn of the loop: a step, and what there is to say about it.
 func (w *Worker) turn(ctx context.Context, tick time.Time) error {
 	err := w.Step(ctx, tick)
-	if ctx.Err() != nil {
-		return err
+	if ctx.Err() == nil {
+		w.ended(err, w.rows, len(w.values.last))
 	}
-	switch why := classify(err); {
-	case why == w.failing:
-	case err != nil:
-		w.logger.Warn("query failed", "reason", string(why), "err", err)
-	default:
-		w.logger.Info("query works again", "rows", w.rows, "series", len(w.values.last))
-	}
-	w.failing = classify(err)
 	return err
 }
 
@@ -164,7 +146,7 @@ func (w *Worker) row(r *sources.Row) error {
 func (w *Worker) succeed(tick, now time.Time) error {
 	n := len(w.values.now)
 	stale, appended, err := w.values.finish(now)
-	w.countAppend(stale, appended)
+	w.appended(stale, appended)
 	w.endRefusals()
 	w.metrics.series.Set(float64(n))
 	if err != nil {
@@ -176,7 +158,7 @@ func (w *Worker) succeed(tick, now time.Time) error {
 
 func (w *Worker) fail(cause error, now time.Time) error {
 	stale, appended, err := w.values.fail(now)
-	w.countAppend(stale, appended)
+	w.appended(stale, appended)
 	w.endRefusals()
 	w.metrics.series.Set(0)
 	if stamp := now.UnixMilli(); stale > 0 && stamp > w.lastStamp {
@@ -188,40 +170,11 @@ func (w *Worker) fail(cause error, now time.Time) error {
 	return w.failed(cause)
 }
 
-// failed counts a failure and returns it.
-func (w *Worker) failed(err error) error {
-	w.metrics.errors[classify(err)].Inc()
-	return err
-}
-
-func (w *Worker) countAppend(stale int, a wal.Appended) {
-	w.metrics.stale.Add(float64(stale))
-	w.metrics.samples.Add(float64(a.Appended.Samples))
-	if w.late.refuse(refusedTime, int(a.Refused.Samples)) {
-		w.late.explain(refusedTime, errLate)
-	}
-}
-
-var errLate = errors.New("the log has samples of these series that are not older: two queries make the same series, or the clock went back")
-
-// endRefusals counts what the round refused, and logs each reason when it
-// first shows up.
 func (w *Worker) endRefusals() {
-	count := func(why reason, n int) { w.metrics.refused[why].Add(float64(n)) }
 	for _, m := range w.mappers {
-		m.end(func(why reason, n int, err error) {
-			count(why, n)
-			if err != nil {
-				w.logger.Warn("samples refused", "metric", m.metric.Name, "reason", why.String(), "count", n, "err", err)
-			}
-		})
+		w.refusedIn(&m.refusals, "metric", m.metric.Name)
 	}
-	w.late.end(func(why reason, n int, err error) {
-		count(why, n)
-		if err != nil {
-			w.logger.Warn("samples refused", "reason", why.String(), "count", n, "err", err)
-		}
-	})
+	w.refusedIn(&w.late)
 }
 
 // observeHealth tells the source's other workers what the run says about it. A
@@ -237,26 +190,4 @@ func (w *Worker) observeHealth(err error, now time.Time) {
 func (w *Worker) Close() {
 	w.values.close()
 	w.metrics.remove()
-}
-
-// appendError says that the log could not take the round.
-type appendError struct{ err error }
-
-func (e *appendError) Error() string { return "append round: " + e.err.Error() }
-func (e *appendError) Unwrap() error { return e.err }
-
-func classify(err error) failure {
-	var connect *sources.ConnectError
-	var unwritten *appendError
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &connect):
-		return failedConnect
-	case errors.Is(err, context.DeadlineExceeded):
-		return failedTimeout
-	case errors.As(err, &unwritten):
-		return failedAppend
-	}
-	return failedQuery
 }

@@ -1,0 +1,96 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"sql2metrics/sources"
+	"sql2metrics/wal"
+)
+
+// failure says why a run failed; it is the label reason of
+// sql2metrics_query_errors_total.
+type failure string
+
+const (
+	failedConnect failure = "connect" // the server could not be reached
+	failedTimeout failure = "timeout" // the query ran into its timeout
+	failedQuery   failure = "query"   // the server refused the query or broke off; its exposition is malformed
+	failedAppend  failure = "append"  // the log could not be written
+)
+
+func classify(err error) failure {
+	var connect *sources.ConnectError
+	var unwritten *appendError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &connect):
+		return failedConnect
+	case errors.Is(err, context.DeadlineExceeded):
+		return failedTimeout
+	case errors.As(err, &unwritten):
+		return failedAppend
+	}
+	return failedQuery
+}
+
+// appendError says that the log could not take the round.
+type appendError struct{ err error }
+
+func (e *appendError) Error() string { return "append round: " + e.err.Error() }
+func (e *appendError) Unwrap() error { return e.err }
+
+// account counts and logs what becomes of a worker's runs.
+type account struct {
+	what    string // the worker runs: query or scrape
+	metrics *queryMetrics
+	logger  *slog.Logger
+
+	late    refusals // samples the log refused for their time
+	failing failure  // of the last run
+}
+
+// ended writes a line to the log when a run fails in another way than the one
+// before, or no longer.
+func (a *account) ended(err error, rows, series int) {
+	why := classify(err)
+	switch {
+	case why == a.failing:
+	case err != nil:
+		a.logger.Warn(a.what+" failed", "reason", string(why), "err", err)
+	default:
+		a.logger.Info(a.what+" works again", "rows", rows, "series", series)
+	}
+	a.failing = why
+}
+
+// failed counts a failure and returns it.
+func (a *account) failed(err error) error {
+	a.metrics.errors[classify(err)].Inc()
+	return err
+}
+
+var errLate = errors.New("the log has samples of these series that are not older: two queries make the same series, or the clock went back")
+
+// appended counts what the log says about a round.
+func (a *account) appended(stale int, w wal.Appended) {
+	a.metrics.stale.Add(float64(stale))
+	a.metrics.samples.Add(float64(w.Appended.Samples + w.Appended.Histograms))
+	if a.late.refuse(refusedTime, int(w.Refused.Samples+w.Refused.Histograms)) {
+		a.late.explain(refusedTime, errLate)
+	}
+}
+
+// refusedIn counts what a round refused, and logs each reason when it first
+// shows up.
+func (a *account) refusedIn(r *refusals, attributes ...any) {
+	r.end(func(why reason, n int, err error) {
+		a.metrics.refused[why].Add(float64(n))
+		if err != nil {
+			a.logger.Warn("samples refused", append(attributes[:len(attributes):len(attributes)],
+				"reason", why.String(), "count", n, "err", err)...)
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package collect
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+
+	"sql2metrics/wal"
+)
+
+// exposed is a metric family of a target, by what its metadata lines say.
+type exposed struct {
+	name    string
+	meta    wal.Metadata
+	version uint64 // one more with each change of meta
+	round   uint64 // the last one it was described in
+}
+
+// suffixes are what the names of a family's series may add to its own.
+var suffixes = map[model.MetricType][]string{
+	model.MetricTypeCounter:        {"", "_total"},
+	model.MetricTypeHistogram:      {"", "_bucket", "_sum", "_count"},
+	model.MetricTypeGaugeHistogram: {"", "_bucket", "_gsum", "_gcount"},
+	model.MetricTypeSummary:        {"", "_sum", "_count"},
+	model.MetricTypeInfo:           {"", "_info"},
+}
+
+// base is the name that the suffixes go with. Prometheus's text format calls
+// a counter's family by the name of its series.
+func (f *exposed) base() string {
+	switch f.meta.Type {
+	case model.MetricTypeCounter:
+		return strings.TrimSuffix(f.name, "_total")
+	case model.MetricTypeInfo:
+		return strings.TrimSuffix(f.name, "_info")
+	}
+	return f.name
+}
+
+// has tells whether a series of that name belongs to the family. Metadata
+// lines are optional, and a series without any may follow another family.
+func (f *exposed) has(name string) bool {
+	suffix, ok := strings.CutPrefix(name, f.base())
+	if !ok {
+		return false
+	}
+	allowed := suffixes[f.meta.Type]
+	return suffix == "" || slices.Contains(allowed, suffix)
+}
+
+// starts tells whether the family's metrics may have a start timestamp.
+func (f *exposed) starts() bool {
+	switch f.meta.Type {
+	case model.MetricTypeCounter, model.MetricTypeHistogram, model.MetricTypeSummary:
+		return true
+	}
+	return false
+}
+
+// metadata collects the metadata lines of one family. Its buffers are its own:
+// what a parser returns is valid until it goes on.
+type metadata struct {
+	name, help, unit []byte
+	kind             model.MetricType
+	fresh            bool // describe has not seen it yet
+}
+
+// of begins anew when the lines of another family begin, or further ones come
+// after its series.
+func (m *metadata) of(name []byte) {
+	if !m.fresh || string(m.name) != string(name) {
+		m.reset(name)
+		m.fresh = true
+	}
+}
+
+func (m *metadata) reset(name []byte) {
+	m.name = append(m.name[:0], name...)
+	m.help, m.unit, m.kind, m.fresh = m.help[:0], m.unit[:0], model.MetricTypeUnknown, false
+}
+
+func (m *metadata) setType(name []byte, t model.MetricType) {
+	m.of(name)
+	m.kind = t
+}
+
+func (m *metadata) setHelp(name, help []byte) {
+	m.of(name)
+	m.help = append(m.help[:0], help...)
+}
+
+func (m *metadata) setUnit(name, unit []byte) {
+	m.of(name)
+	m.unit = append(m.unit[:0], unit...)
+}
+
+// describe returns the family that the metadata lines just read are of.
+func (ls *lines) describe(m *metadata) *exposed {
+	m.fresh = false
+	f := ls.families[string(m.name)]
+	if f == nil {
+		f = &exposed{name: string(m.name)}
+		ls.families[f.name] = f
+	}
+	if f.meta.Type != m.kind || f.meta.Help != string(m.help) || f.meta.Unit != string(m.unit) {
+		f.meta = wal.Metadata{Type: m.kind, Help: string(m.help), Unit: string(m.unit)}
+		f.version++
+	}
+	if f.round != ls.round {
+		f.round = ls.round
+		ls.seenFamilies++
+	}
+	return f
+}

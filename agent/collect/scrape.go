@@ -1,0 +1,202 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"sql2metrics/config"
+	"sql2metrics/sources"
+	"sql2metrics/wal"
+)
+
+// ScrapeOptions are what a Scrape is made of. All fields are needed.
+type ScrapeOptions struct {
+	Source     config.Source
+	Exposition *sources.Exposition // not closed by the worker
+	Log        *wal.Log
+	Metrics    *Metrics
+	Logger     *slog.Logger
+	Clock      func() time.Time
+}
+
+// Scrape is the one worker of a source of type prometheus: it writes to the
+// log what Prometheus would have stored of a scrape, up and the scrape_*
+// series included. Its own metrics are those of a query named scrape, whose
+// rows are the samples in the exposition. Its methods are for one goroutine,
+// except that a Page may look at its last values at any time.
+type Scrape struct {
+	source     string
+	client     *sources.Exposition
+	values     values
+	exposition *exposition
+	companions []*wal.Series // in the order of companionFamilies
+
+	account
+	loop  loop
+	clock func() time.Time
+	up    prometheus.Gauge
+	gone  func() // takes up off the page
+
+	lastStamp int64 // of the newest round, Unix milliseconds
+}
+
+// companionFamilies are the series that go with each scrape, as Prometheus
+// describes them.
+var companionFamilies = []family{
+	{"up", wal.Metadata{
+		Type: model.MetricTypeGauge, Unit: "targets",
+		Help: "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.",
+	}},
+	{"scrape_duration_seconds", wal.Metadata{
+		Type: model.MetricTypeGauge, Unit: "seconds",
+		Help: "Duration of the last scrape in seconds.",
+	}},
+	{"scrape_samples_scraped", wal.Metadata{
+		Type: model.MetricTypeGauge, Unit: "samples",
+		Help: "Number of samples last scraped.",
+	}},
+	{"scrape_samples_post_metric_relabeling", wal.Metadata{
+		Type: model.MetricTypeGauge, Unit: "samples",
+		Help: "Number of samples remaining after metric relabeling was applied.",
+	}},
+	{"scrape_series_added", wal.Metadata{
+		Type: model.MetricTypeGauge, Unit: "series",
+		Help: "Number of series in the last scrape.",
+	}},
+}
+
+// NewScrape returns a worker that has not run yet. Close it when it has
+// stopped.
+func NewScrape(o ScrapeOptions) *Scrape {
+	t := newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels)
+	name := o.Source.Name
+	s := &Scrape{
+		source: name,
+		client: o.Exposition,
+		values: values{log: o.Log},
+		account: account{
+			what:    "scrape",
+			metrics: o.Metrics.query(name, "", "scrape"),
+			logger:  o.Logger.With("source", name),
+		},
+		loop:  newLoop(o.Source.Interval, name, o.Source.Timeout, o.Clock),
+		clock: o.Clock,
+		up:    o.Metrics.up.WithLabelValues(name),
+		gone:  func() { o.Metrics.up.DeleteLabelValues(name) },
+	}
+	s.exposition = newExposition(name, t, &s.values)
+	for _, f := range companionFamilies {
+		lset, _ := t.attach(f.name, labels.NewBuilder(labels.EmptyLabels()))
+		s.companions = append(s.companions, o.Log.Series(lset, f.meta))
+	}
+	return s
+}
+
+// Run steps at each tick until ctx ends, which also ends a running scrape.
+// Ticks that pass while a step runs are skipped and counted. Nothing is
+// scraped between ticks, so that up keeps its pace when the target is down.
+func (s *Scrape) Run(ctx context.Context) {
+	s.loop.run(ctx, func(ctx context.Context, tick time.Time) error {
+		err := s.Step(ctx, tick)
+		if ctx.Err() == nil {
+			s.ended(err, s.exposition.scraped, len(s.values.last))
+		}
+		return nil
+	}, func(ticks int) { s.metrics.overrun.Add(float64(ticks)) })
+}
+
+// Overdue returns for how long the loop should have turned and has not; any
+// goroutine may ask.
+func (s *Scrape) Overdue(now time.Time) time.Duration { return s.loop.overdue(now) }
+
+// Step scrapes once and appends what it found, with up and the scrape_*
+// series, as one round, stamped tick. A failed scrape appends stale markers
+// for the series of the last good one in place of what it found; a page that
+// breaks off is one. The error has been counted. It wraps a
+// [*sources.ConnectError] if the server could not be reached, and
+// [context.DeadlineExceeded] after the source's timeout.
+func (s *Scrape) Step(ctx context.Context, tick time.Time) error {
+	if tick.UnixMilli() <= s.lastStamp {
+		s.metrics.clockBack.Inc()
+		return nil
+	}
+	s.lastStamp = tick.UnixMilli()
+	s.metrics.lastRun.Set(seconds(tick))
+
+	s.values.begin(tick)
+	s.exposition.begin()
+	start := s.clock()
+	body, contentType, err := s.client.Scrape(ctx)
+	if err == nil {
+		err = s.exposition.parse(body, contentType, start)
+	}
+	now := s.clock()
+	took := now.Sub(start)
+	s.metrics.duration.Observe(took.Seconds())
+	s.metrics.rows.Add(float64(s.exposition.scraped))
+	if ctx.Err() != nil {
+		s.values.abandon()
+		s.exposition.end(false)
+		return ctx.Err()
+	}
+	if err != nil {
+		s.values.abandon()
+		s.values.begin(tick)
+	}
+	s.accompany(err == nil, took)
+	n := len(s.values.now)
+	stale, appended, appendErr := s.values.finish(now)
+	s.exposition.end(err == nil && appendErr == nil)
+
+	s.appended(stale, appended)
+	s.refusedIn(&s.exposition.refusals)
+	s.refusedIn(&s.late)
+	s.metrics.series.Set(float64(n))
+	if err != nil {
+		err = s.failed(err)
+	}
+	if appendErr != nil {
+		return errors.Join(err, s.failed(&appendError{appendErr}))
+	}
+	if err == nil {
+		s.metrics.lastSuccess.Set(seconds(tick))
+	}
+	return err
+}
+
+// accompany puts up and the scrape_* series into the round. They are not
+// among its values: they are never absent, and the page leaves them to
+// whoever scrapes it.
+func (s *Scrape) accompany(up bool, took time.Duration) {
+	x := s.exposition
+	var health float64
+	if up {
+		health = 1
+	}
+	s.up.Set(health)
+	for i, v := range [...]float64{health, took.Seconds(), float64(x.scraped), float64(x.kept), float64(x.added)} {
+		s.values.round.Samples = append(s.values.round.Samples, wal.Sample{Series: s.companions[i], T: s.values.stamp, V: v})
+	}
+}
+
+// points implements [Shown].
+func (s *Scrape) points(dst []shown) []shown { return s.values.points(dst) }
+
+// Close gives back what the worker holds in the log and takes its self metrics
+// off the page. It writes no stale markers.
+func (s *Scrape) Close() {
+	s.values.close()
+	s.exposition.close()
+	for _, c := range s.companions {
+		s.values.log.Release(c)
+	}
+	s.companions = nil
+	s.metrics.remove()
+	s.gone()
+}
