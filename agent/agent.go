@@ -72,11 +72,11 @@ type worker interface {
 // the local page last. An error says why the agent could not start.
 func Run(ctx context.Context, o Options) error {
 	a := newAgent(o)
-	stopServing, err := a.serve(ctx, o)
+	serving, err := a.serve(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer stopServing()
+	defer serving.stop()
 
 	// Endpoints close after the log: one that is closed before it holds no
 	// segments back.
@@ -96,21 +96,24 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 
-	stopSyncing := start(ctx, []func(context.Context){a.log.Run})
-	stopShipping := a.startShipping(ctx)
-	stopCollecting := a.startCollecting(ctx)
+	syncing := start(ctx, a.log.Run)
+	flush := make(chan struct{})
+	shipping := a.startShipping(ctx, flush)
+	collecting := a.startCollecting(ctx)
 	running := a.workers
 	a.running.Store(&running)
 	a.ready.Store(true)
-	a.logger.Info("started", "sources", len(a.clients), "endpoints", len(a.shippers))
+	a.logger.Info("started", "sources", len(a.config.Sources), "endpoints", len(a.shippers))
 
 	<-ctx.Done()
 	a.ready.Store(false)
 	a.running.Store(nil)
-	stopCollecting()
-	stopSyncing()
-	stopShipping()
-	a.flush(ctx)
+	collecting.stop()
+	syncing.stop()
+	a.syncLast()
+	close(flush)
+	shipping.stopAfter(flushTime)
+	a.reportLeft()
 	return nil
 }
 
@@ -131,20 +134,38 @@ func newAgent(o Options) *Agent {
 	return a
 }
 
-// start runs each loop in a goroutine of its own until the returned function
-// is called, which ends them and waits for them.
-func start(ctx context.Context, loops []func(context.Context)) (stop func()) {
+// group is some goroutines that are started and stopped together.
+type group struct {
+	wg     sync.WaitGroup
+	cancel context.CancelFunc
+}
+
+// start runs each loop in a goroutine of its own. They outlive ctx: the group
+// is what stops them.
+func start(ctx context.Context, loops ...func(context.Context)) *group {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
+	g := &group{cancel: cancel}
 	for _, run := range loops {
-		wg.Go(func() { run(ctx) })
+		g.wg.Go(func() { run(ctx) })
 	}
-	return func() { cancel(); wg.Wait() }
+	return g
+}
+
+// stop ends the goroutines and waits for them.
+func (g *group) stop() { g.cancel(); g.wg.Wait() }
+
+// stopAfter waits for the goroutines to end by themselves, and ends them after
+// the grace.
+func (g *group) stopAfter(grace time.Duration) {
+	hurry := time.AfterFunc(grace, g.cancel)
+	defer hurry.Stop()
+	g.wg.Wait()
+	g.cancel()
 }
 
 // serve starts the local page. It answers before the log is open, because
 // another process may hold the folder for a while during a rolling restart.
-func (a *Agent) serve(ctx context.Context, o Options) (stop func(), err error) {
+func (a *Agent) serve(ctx context.Context, o Options) (*group, error) {
 	server, err := web.New(web.Options{
 		Page:       a.page,
 		Registry:   a.registry,
@@ -156,11 +177,11 @@ func (a *Agent) serve(ctx context.Context, o Options) (stop func(), err error) {
 	if err != nil {
 		return nil, errors.Join(err, o.Listener.Close())
 	}
-	return start(ctx, []func(context.Context){func(ctx context.Context) {
+	return start(ctx, func(ctx context.Context) {
 		if err := server.Serve(ctx, o.Listener); err != nil {
 			a.logger.Error("local page failed; collecting and shipping go on", "err", err)
 		}
-	}}), nil
+	}), nil
 }
 
 func (a *Agent) openLog(ctx context.Context) error {
@@ -218,23 +239,24 @@ func (a *Agent) closeEndpoints() {
 	a.shippers = nil
 }
 
-func (a *Agent) startShipping(ctx context.Context) (stop func()) {
+// startShipping starts the endpoints. Once flush is closed they end by
+// themselves: when they have shipped what is left.
+func (a *Agent) startShipping(ctx context.Context, flush <-chan struct{}) *group {
 	var loops []func(context.Context)
 	for _, s := range a.shippers {
-		loops = append(loops, func(ctx context.Context) { _ = s.Run(ctx) })
-	}
-	return start(ctx, loops)
-}
-
-// flush ships what is left in the log for at most flushTime.
-func (a *Agent) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
-	defer cancel()
-	var wg sync.WaitGroup
+		loops = append(loops, func(ctx context.Context) {
+			s.Run(ctx, flush)
+			_ = s.Flush(ctx) // reportLeft says what the next start will ship.
+func (a *Agent) reportLeft() {
 	for _, s := range a.shippers {
-		wg.Go(func() { _ = s.Flush(ctx) })
+		left := s.Ledger().Pending
+		if left.IsZero() {
+			a.logger.Info("endpoint stopped, everything is shipped", "endpoint", s.Name())
+			continue
+		}
+		a.logger.Info("endpoint stopped; what is left stays on disk for the next start", "endpoint", s.Name(),
+			"samples", left.Samples, "histograms", left.Histograms, "exemplars", left.Exemplars)
 	}
-	wg.Wait()
 }
 
 // openSources makes the workers of every source. A server that is down is
@@ -316,12 +338,12 @@ func (a *Agent) closeSources() {
 	a.workers, a.clients = nil, nil
 }
 
-func (a *Agent) startCollecting(ctx context.Context) (stop func()) {
+func (a *Agent) startCollecting(ctx context.Context) *group {
 	var loops []func(context.Context)
 	for _, w := range a.workers {
 		loops = append(loops, w.Run)
 	}
-	return start(ctx, loops)
+	return start(ctx, loops...)
 }
 
 // instance is what a scrape of the local page would call it: host and port.

@@ -5,14 +5,20 @@ import (
 	"time"
 )
 
-// Run ships until ctx ends. It is a clock around Step and nothing else. It
-// returns nil once it has stopped; a request in flight is aborted.
-func (s *Shipper) Run(ctx context.Context) error {
+// Run ships until stop is closed or ctx ends. It is a clock around Step and
+// nothing else. When stop is closed, a step under way ends first, so that its
+// requests are not in doubt; when ctx ends, requests in flight are aborted.
+func (s *Shipper) Run(ctx context.Context, stop <-chan struct{}) {
 	for ctx.Err() == nil {
+		select {
+		case <-stop:
+			return
+		default:
+		}
 		changed := s.log.Changed()
 		rest, err := s.Step(ctx, time.Now())
 		if ctx.Err() != nil {
-			break
+			return
 		}
 		s.report(err)
 		if rest == 0 {
@@ -21,9 +27,8 @@ func (s *Shipper) Run(ctx context.Context) error {
 		if s.pace.waiting() {
 			changed = nil
 		}
-		sleep(ctx, rest, changed)
+		sleep(ctx, rest, changed, stop)
 	}
-	return nil
 }
 
 // Flush sends what the log has, without waiting for batch_send_deadline but
@@ -41,7 +46,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 			if err == nil && !s.pace.waiting() {
 				return nil
 			}
-			sleep(ctx, rest, nil)
+			sleep(ctx, rest, nil, nil)
 		}
 	}
 }
@@ -57,12 +62,13 @@ func (s *Shipper) report(err error) {
 	s.failing = err != nil
 }
 
-func sleep(ctx context.Context, d time.Duration, changed <-chan struct{}) {
+func sleep(ctx context.Context, d time.Duration, changed, stop <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-changed:
+	case <-stop:
 	}
 }

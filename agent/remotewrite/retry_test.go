@@ -216,19 +216,16 @@ func TestRunAndFlush(t *testing.T) {
 	s := newShip(t, o)
 	arrived := make(chan struct{}, 10)
 	f.answers(func(w http.ResponseWriter, p post) { p.written(t, w); arrived <- struct{}{} })
-	ctx, cancel := context.WithCancel(context.Background())
-	stopped := make(chan error)
-	go func() { stopped <- s.Run(ctx) }()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { s.Run(context.Background(), stop); close(stopped) }()
 	up := j.family("up", 5)
 	for i := range 3 {
 		now := epoch.Add(time.Duration(i) * time.Second)
 		j.append(now, round(up, now, 1)...)
 		<-arrived
 	}
-	cancel()
-	if err := <-stopped; err != nil {
-		t.Fatal(err)
-	}
+	close(stop)
+	<-stopped
 	now := epoch.Add(time.Minute)
 	j.append(now, round(up, now, 1)...)
 	if err := s.Flush(context.Background()); err != nil {
@@ -241,7 +238,7 @@ func TestRunAndFlush(t *testing.T) {
 	f.says(http.StatusServiceUnavailable, "")
 	now = now.Add(time.Minute)
 	j.append(now, round(up, now, 1)...)
-	ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Flush(ctx); err == nil {
 		t.Error("a flush that its context ended says nothing")

@@ -117,6 +117,9 @@ func New(o Options) (*Shipper, error) {
 	return s, nil
 }
 
+// Name returns the endpoint's name, which is its cursor's.
+func (s *Shipper) Name() string { return s.endpoint.Name }
+
 // Close takes the metrics down and gives the cursor back, so that the log holds
 // nothing for this endpoint any more. To keep what is not sent for the next
 // start, close the log first: it closes the cursors of all endpoints together.
