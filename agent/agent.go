@@ -246,7 +246,20 @@ func (a *Agent) startShipping(ctx context.Context, flush <-chan struct{}) *group
 	for _, s := range a.shippers {
 		loops = append(loops, func(ctx context.Context) {
 			s.Run(ctx, flush)
-			_ = s.Flush(ctx) // reportLeft says what the next start will ship.
+			_ = s.Flush(ctx) // reportLeft says what it could not ship
+		})
+	}
+	return start(ctx, loops...)
+}
+
+// syncLast shows the endpoints what was collected since the last sync.
+func (a *Agent) syncLast() {
+	if err := a.log.Sync(time.Now()); err != nil {
+		a.logger.Error("last sync failed; what was collected since the one before is shipped after the next start", "err", err)
+	}
+}
+
+// reportLeft says what the next start will ship.
 func (a *Agent) reportLeft() {
 	for _, s := range a.shippers {
 		left := s.Ledger().Pending
