@@ -69,10 +69,12 @@ var tlsTable = table[promconfig.TLSConfig]{
 }
 
 func (n node) tlsConfig(into *promconfig.TLSConfig) {
+	before := len(n.in.load.errs)
 	o := decode(n, tlsTable, into)
+	complete := len(n.in.load.errs) == before
 	o.exclusive("ca", "ca_file")
 	o.exclusive("cert", "cert_file")
-	if hasCert := o.has("cert") || o.has("cert_file"); hasCert != o.has("key_file") {
+	if hasCert := o.has("cert") || o.has("cert_file"); complete && hasCert != o.has("key_file") {
 		n.fail("has one of a client certificate and its key", "write both, or delete it")
 	}
 	if into.MaxVersion != 0 && into.MaxVersion < into.MinVersion {
