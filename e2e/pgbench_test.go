@@ -71,13 +71,12 @@ func TestPgbench(t *testing.T) {
 			pgbench(t, pg, "-n", "-c", "2", "-T", "8")
 			ended := time.Now()
 			want := rows(t, pg)
-			eventually(t, "a round after the load", func() error { return newerThan(t, r, "teller_balance", ended) })
-			a.stop(t)
-
 			got := map[string]float64{}
 			for _, name := range []string{"accounts", "account_id", "balance", "teller_balance", "up"} {
+				eventually(t, "a round after the load", func() error { return newerThan(t, r, name, ended) })
 				maps.Copy(got, r.Query(t, name, time.Now()))
 			}
+			a.stop(t)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("rows and PromQL (-rows +PromQL):\n%s", diff)
 			}
