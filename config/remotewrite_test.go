@@ -59,6 +59,7 @@ func TestEndpoints(t *testing.T) {
 			}
 		}),
 		mimir("jwt-file", func(r *RemoteWrite) {
+			r.HTTP.TLSConfig = promconfig.TLSConfig{CA: "dba", Cert: "b", KeyFile: "testdata/good/secrets/ca.pem"}
 			r.HTTP.OAuth2 = &promconfig.OAuth2{
 				ClientID: "agent", TokenURL: "https://tokens/", GrantType: jwtBearer,
 				ClientCertificateKeyFile: "testdata/good/secrets/ca.pem",
