@@ -127,7 +127,7 @@ type MetadataConfig struct {
 
 // Queue is remote_write.queue_config with the meaning it has here.
 type Queue struct {
-	MaxShards         int           // requests in flight; 4
+	MaxShards         int           // requests in flight; 8
 	MaxSamplesPerSend int           // 2000
 	BatchSendDeadline time.Duration // 5s
 	MinBackoff        time.Duration // 1s

@@ -37,7 +37,7 @@ func DefaultRemoteWrite() RemoteWrite {
 		Protocol:      ProtocolAuto,
 		HTTP:          promconfig.HTTPClientConfig{EnableHTTP2: false, FollowRedirects: false},
 		Queue: Queue{
-			MaxShards:         4,
+			MaxShards:         8, // 50 ms to the receiver and 2,000 samples a request make 320,000 samples/s
 			MaxSamplesPerSend: 2000,
 			BatchSendDeadline: 5 * time.Second,
 			MinBackoff:        time.Second,
