@@ -1,6 +1,10 @@
 package wal
 
 import (
+	"context"
+	"errors"
+	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,5 +50,89 @@ func TestAppendSyncRead(t *testing.T) {
 	}
 	if err := c.Save(r.passed, []byte("state")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestBesideEachOther lets workers append, Run sync, and two endpoints read
+// and save, all at once: each endpoint gets every sample, in order per series.
+func TestBesideEachOther(t *testing.T) {
+	for name, mode := range map[string]Sync{"interval": SyncInterval, "always": SyncAlways, "never": SyncNever} {
+		t.Run(name, func(t *testing.T) {
+			const workers, rounds, size = 4, 30, 50
+			l := openTest(t, Options{Path: t.TempDir(), Sync: mode, SyncInterval: time.Millisecond, SegmentBytes: 10_000})
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var cursors [2]*Cursor
+			for i, name := range []string{"mimir", "thanos"} {
+				var err error
+				if cursors[i], err = l.Cursor(name, StartEnd); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var running, working sync.WaitGroup
+			running.Go(func() { l.Run(ctx) })
+			for w := range workers {
+				working.Go(func() {
+					for i := range rounds {
+						var series []*Series
+						for n := range size {
+							series = append(series, l.Series(testLabels(w*size+n), Metadata{}))
+						}
+						now := testStart.Add(time.Duration(i) * time.Second)
+						out, err := l.Append(roundOf(series, now, 0), now)
+						if err != nil || out.Appended.Samples != size {
+							t.Errorf("%+v, %v", out, err)
+							stop()
+						}
+						for _, s := range series {
+							l.Release(s)
+						}
+					}
+				})
+			}
+			for _, c := range cursors {
+				working.Go(func() {
+					r := l.Reader(c.Position())
+					defer r.Close()
+					var f Frame
+					last := map[string]int64{}
+					for read := 0; read < workers*rounds*size; {
+						changed := l.Changed()
+						err := r.Next(&f)
+						if errors.Is(err, io.EOF) {
+							select {
+							case <-changed:
+								continue
+							case <-ctx.Done():
+								return
+							}
+						}
+						if err != nil || !f.Evicted.IsZero() || !f.Damaged.IsZero() {
+							t.Errorf("evicted %+v, damaged %+v, %v", f.Evicted, f.Damaged, err)
+							return
+						}
+						for _, s := range f.Samples {
+							name := f.Series[s.Ref].Labels.String()
+							if s.T <= last[name] {
+								t.Errorf("%s goes from %d back to %d", name, last[name], s.T)
+							}
+							last[name] = s.T
+						}
+						read += len(f.Samples)
+						if err := c.Save(f.Position, nil); err != nil {
+							t.Error(err)
+						}
+						l.Stats()
+					}
+				})
+			}
+			working.Wait()
+			stop()
+			running.Wait()
+			mustSync(t, l, testStart)
+			if s := l.Stats(); s.Segments > 2 {
+				t.Errorf("%d segments are left though all have passed them", s.Segments)
+			}
+		})
 	}
 }

@@ -40,10 +40,7 @@ func (l *Log) Sync(now time.Time) error {
 		l.mu.Unlock()
 		return errClosed
 	}
-	ms := now.UnixMilli()
-	l.now = max(l.now, ms)
-	l.series.forget(l.now)
-	if l.open != nil && l.due(ms) {
+	if ms := now.UnixMilli(); l.open != nil && l.due(ms) {
 		l.seal(ms)
 	}
 	l.publish()
