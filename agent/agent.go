@@ -193,7 +193,7 @@ func (a *Agent) openLog(ctx context.Context) error {
 	}[s.Fsync]
 	log, err := wal.Open(ctx, wal.Options{
 		Path:         s.Path,
-		MaxBytes:     s.MaxBytes,
+		MaxBytes:     s.MaxBytes - s.DeadLetterMaxBytes,
 		Sync:         mode,
 		SyncInterval: s.FsyncInterval,
 		Logger:       a.logger,
@@ -213,6 +213,15 @@ func (a *Agent) closeLog() {
 }
 
 func (a *Agent) openEndpoints() error {
+	deadLetter, err := remotewrite.OpenDeadLetter(remotewrite.DeadLetterOptions{
+		Path:       remotewrite.DeadLetterFolder(a.config.Storage.Path),
+		MaxBytes:   a.config.Storage.DeadLetterMaxBytes,
+		Logger:     a.logger,
+		Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
 	for _, e := range a.config.RemoteWrite {
 		s, err := remotewrite.New(remotewrite.Options{
 			Endpoint:       e,
@@ -221,6 +230,7 @@ func (a *Agent) openEndpoints() error {
 			Logger:         a.logger,
 			UserAgent:      "sql2metrics/" + version.Version,
 			Registerer:     a.registry,
+			DeadLetter:     deadLetter,
 		})
 		if err != nil {
 			return fmt.Errorf("open endpoint %s: %w", e.Name, err)

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"sql2metrics/config"
@@ -14,8 +15,10 @@ type verdict int
 const (
 	// accepted: the receiver has it.
 	accepted verdict = iota
-	// refused: the receiver will never take it. It is counted and left.
+	// refused: the receiver will never take it as it is.
 	refused
+	// tooLarge: the receiver may take it in smaller requests.
+	tooLarge
 	// reworded: the receiver may take it in the other protocol.
 	reworded
 	// unavailable: the same bytes again, later.
@@ -47,6 +50,8 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 			return reworded
 		}
 		return misconfigured
+	case a.status == http.StatusRequestEntityTooLarge:
+		return tooLarge
 	case a.status == http.StatusBadRequest && p == config.ProtocolV2 && !confirmed && mayReword:
 		return reworded
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden,
@@ -81,6 +86,19 @@ func (a *answer) advice() string {
 		return "the url is answered with a redirect, which is not followed; put the address it leads to in the url of this remote_write"
 	}
 	return "check that the url of this remote_write is a remote write receiver"
+}
+
+// remedy tells the operator, as far as the receiver's words say, what would
+// make it take such samples. Nothing is decided by it.
+func (a *answer) remedy() string {
+	words := strings.ToLower(a.words)
+	for _, late := range []string{"out of order", "out-of-order", "out of bounds", "too old", "too-old", "too far behind"} {
+		if strings.Contains(words, late) {
+			return "the samples came too late for the receiver: let its out-of-order window cover the longest outage; " +
+				"it is storage.tsdb.out_of_order_time_window in Prometheus, limits.out_of_order_time_window in Mimir, --tsdb.out-of-order.time-window in Thanos"
+		}
+	}
+	return "see the receiver's words; sql2metrics deadletter list shows what it refused"
 }
 
 // String is the answer as a log shows it.

@@ -35,6 +35,7 @@ func TestJudge(t *testing.T) {
 		"400 to 1.0":                           {answer{status: 400}, v1, false, false, refused},
 		"409":                                  {answer{status: 409}, v2, false, false, refused},
 		"422":                                  {answer{status: 422}, v1, false, false, refused},
+		"413":                                  {answer{status: 413}, v1, false, false, tooLarge},
 		"429":                                  {answer{status: 429}, v1, false, false, unavailable},
 		"500":                                  {answer{status: 500}, v2, false, false, unavailable},
 		"503":                                  {answer{status: 503}, v1, false, false, unavailable},
@@ -213,6 +214,7 @@ func TestProtocol(t *testing.T) {
 		confirmed  bool            // 2.0 was, in an earlier life
 		learned    config.Protocol // in an earlier life
 		want       []string        // versions of the requests
+		refused    bool            // so there are probes after them
 		sent       uint64
 		spoken     string
 	}{
@@ -224,20 +226,23 @@ func TestProtocol(t *testing.T) {
 		"1.0 as configured":             {configured: config.ProtocolV1, speaks: "0.1.0", other: status(415), want: []string{"0.1.0", "0.1.0"}, sent: 6, spoken: "1.0"},
 		"2.0 as configured, no counts":  {configured: config.ProtocolV2, speaks: "0.1.0", other: status(204), want: []string{"2.0.0", "2.0.0"}, sent: 6, spoken: "2.0"},
 		"2.0 seen before, no counts":    {confirmed: true, speaks: "0.1.0", other: status(204), want: []string{"2.0.0", "2.0.0"}, sent: 6, spoken: "2.0"},
-		"2.0 seen before, 400 is final": {confirmed: true, speaks: "0.1.0", other: status(400), want: []string{"2.0.0", "2.0.0"}, spoken: "2.0"},
+		"2.0 seen before, 400 is final": {confirmed: true, speaks: "0.1.0", other: status(400), want: []string{"2.0.0", "2.0.0"}, refused: true, spoken: "2.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j, f, o := backlog(t)
 			o.Endpoint.Protocol = c.configured
 			o.Endpoint.Queue.MaxSamplesPerSend = 3
 			s := newShip(t, o)
-			s.learned.Confirmed, s.learned.Protocol = c.confirmed, c.learned
+			s.learned.Confirmed, s.learned.Protocol, s.learned.At = c.confirmed, c.learned, epoch.UnixMilli()
 			j.appendDue(6)
 			f.speaks(c.speaks, c.other)
 			s.drain(epoch)
 			var got []string
 			for _, p := range f.received() {
 				got = append(got, p.header.Get("X-Prometheus-Remote-Write-Version"))
+			}
+			if c.refused && len(got) == 2+2*maxProbes {
+				got = got[:2]
 			}
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Errorf("versions (-want +got):\n%s", d)
@@ -254,8 +259,8 @@ func TestProtocol(t *testing.T) {
 			s = newShip(t, o)
 			j.append(epoch, round(j.family("due", 1), epoch, 2)...)
 			s.drain(epoch.Add(time.Minute))
-			if posts := f.received(); len(posts) != 1 || posts[0].header.Get("X-Prometheus-Remote-Write-Version") != c.want[len(c.want)-1] {
-				t.Errorf("after a restart, %d requests, want one in the protocol that was found", len(posts))
+			if posts := f.received(); len(posts) == 0 || posts[0].header.Get("X-Prometheus-Remote-Write-Version") != c.want[len(c.want)-1] {
+				t.Errorf("after a restart, %d requests, want the first in the protocol that was found", len(posts))
 			}
 			if n := strings.Count(s.log.String(), "without saying what it wrote"); n > 1 {
 				t.Errorf("the log warns %d times:\n%s", n, s.log)

@@ -110,14 +110,14 @@ func BenchmarkEncode(b *testing.B) {
 	for name, p := range map[string]config.Protocol{"2.0": config.ProtocolV2, "1.0": config.ProtocolV1} {
 		b.Run(name, func(b *testing.B) {
 			w, _ := benchmarkWindow(20_000, 6)
-			w.cut(2000)
+			w.cut(cutting{Limit: 2000})
 			var e encoder
 			var buf []byte
 			samples := 0
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range w.requests {
-					buf = e.append(buf[:0], p, w, &w.requests[i])
+					buf = e.append(buf[:0], p, w, &w.requests[i].piece)
 				}
 				samples += len(w.samples)
 			}
@@ -140,7 +140,7 @@ func BenchmarkWindow(b *testing.B) {
 		for i := range w.series {
 			w.series[i].disordered = false // the same frame six times
 		}
-		w.cut(2000)
+		w.cut(cutting{Limit: 2000})
 		samples += len(w.samples)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(samples), "ns/sample")

@@ -20,14 +20,16 @@ type encoder struct {
 	request uint64 // number of the request being encoded
 	symbols uint32 // of the request so far
 	scratch []byte
+	// histograms that 1.0 can carry of a series that has others, too
+	histograms []histogramSample
 }
 
-// append appends the message of r, a request of w, to buf.
-func (e *encoder) append(buf []byte, p config.Protocol, w *window, r *request) []byte {
-	if p == config.ProtocolV1 {
-		return e.appendV1(buf, w, r)
+// append appends the message of p, a piece of w, to buf.
+func (e *encoder) append(buf []byte, version config.Protocol, w *window, p *piece) []byte {
+	if version == config.ProtocolV1 {
+		return e.appendV1(buf, w, p)
 	}
-	return e.appendV2(buf, w, r)
+	return e.appendV2(buf, w, p)
 }
 
 // Both versions give a sample the fields 1, 2 and, 2.0 only, 3, and number it

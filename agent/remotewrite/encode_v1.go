@@ -14,10 +14,11 @@ const (
 	tagV1Value = 2<<3 | wireBytes
 )
 
-// appendV1 appends r as a prometheus.WriteRequest. Metadata and start
-// timestamps have no place in its series.
-func (e *encoder) appendV1(buf []byte, w *window, r *request) []byte {
-	members := w.series[r.series.first:r.series.last]
+// appendV1 appends p as a prometheus.WriteRequest. Metadata and start
+// timestamps have no place in its series, nor have histograms with custom
+// buckets.
+func (e *encoder) appendV1(buf []byte, w *window, p *piece) []byte {
+	members := w.members(p)
 	for i := range members {
 		m := &members[i]
 		exemplars := w.exemplars[m.exemplars.first:m.exemplars.last]
@@ -25,11 +26,26 @@ func (e *encoder) appendV1(buf []byte, w *window, r *request) []byte {
 			buf = e.appendSeriesV1(buf, m, w.samples[m.samples.first:m.samples.last], nil, exemplars)
 			exemplars = nil
 		}
-		if m.histograms.len() > 0 {
-			buf = e.appendSeriesV1(buf, m, nil, w.histograms[m.histograms.first:m.histograms.last], exemplars)
+		if histograms := e.carried(w, m); len(histograms) > 0 {
+			buf = e.appendSeriesV1(buf, m, nil, histograms, exemplars)
 		}
 	}
 	return buf
+}
+
+// carried returns the histograms of m that 1.0 can carry.
+func (e *encoder) carried(w *window, m *member) []histogramSample {
+	all := w.histograms[m.histograms.first:m.histograms.last]
+	if !w.custom {
+		return all
+	}
+	e.histograms = e.histograms[:0]
+	for i := range all {
+		if !all[i].custom() {
+			e.histograms = append(e.histograms, all[i])
+		}
+	}
+	return e.histograms
 }
 
 func (e *encoder) appendSeriesV1(buf []byte, m *member, samples []sample, histograms []histogramSample, exemplars []exemplar) []byte {

@@ -21,16 +21,19 @@ const (
 	tagV2Unit = 4<<3 | wireVarint
 )
 
-// appendV2 appends r as an io.prometheus.write.v2.Request. The symbols come
+// appendV2 appends p as an io.prometheus.write.v2.Request. The symbols come
 // first, because there are receivers that resolve references while they read.
-func (e *encoder) appendV2(buf []byte, w *window, r *request) []byte {
+func (e *encoder) appendV2(buf []byte, w *window, p *piece) []byte {
 	e.request++
 	e.symbols = 1
 	buf = append(buf, tagV2Symbols, 0)
 
-	members := w.series[r.series.first:r.series.last]
+	members := w.members(p)
 	for i := range members {
 		m := &members[i]
+		if m.points() == 0 {
+			continue
+		}
 		for _, sym := range m.labels {
 			buf = e.introduce(buf, sym)
 		}

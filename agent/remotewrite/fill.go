@@ -47,6 +47,14 @@ func (s *Shipper) fill(now time.Time, deadline time.Duration) (rest time.Duratio
 	return deadline - age, false, nil
 }
 
+// peek reads the frame that comes next, so that the age of the backlog is known
+// before the first step. Trouble with it is the first step's.
+func (s *Shipper) peek() {
+	if err := s.reader.Next(&s.frame); err == nil {
+		s.held = true
+	}
+}
+
 // beyond tells whether f belongs to the window after this one.
 func (s *Shipper) beyond(f *wal.Frame) bool {
 	if s.resumed != nil {

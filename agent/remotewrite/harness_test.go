@@ -218,12 +218,14 @@ func endpoint(tb testing.TB, address string) config.RemoteWrite {
 		URL:           u,
 		Name:          "test",
 		RemoteTimeout: 10 * time.Second,
+		SendExemplars: true, SendNativeHistograms: true,
 		Queue: config.Queue{
-			MaxShards:         4,
-			MaxSamplesPerSend: 2000,
-			BatchSendDeadline: 5 * time.Second,
-			MinBackoff:        time.Second,
-			MaxBackoff:        time.Minute,
+			MaxShards:           4,
+			MaxSamplesPerSecond: 1e9, // not a matter of these tests
+			MaxSamplesPerSend:   2000,
+			BatchSendDeadline:   5 * time.Second,
+			MinBackoff:          time.Second,
+			MaxBackoff:          time.Minute,
 		},
 	}
 }
@@ -264,13 +266,16 @@ func (s ship) step(now time.Time) time.Duration {
 	return rest
 }
 
-// drain steps until there is nothing left to do at that time.
+// drain steps until there is nothing left to do at that time, or a moment
+// later while it finds out why something was refused.
 func (s ship) drain(now time.Time) {
 	s.tb.Helper()
-	for range 1000 {
-		if s.step(now) > 0 {
+	for range 10000 {
+		rest := s.step(now)
+		if rest > s.pace.min/20 || rest > 0 && !s.pace.waiting() {
 			return
 		}
+		now = now.Add(rest)
 	}
 	s.tb.Fatal("there is always more to do")
 }

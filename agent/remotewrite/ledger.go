@@ -26,14 +26,33 @@ const (
 	ReasonEvicted Reason = "evicted"
 	// ReasonDamaged: unreadable in the log.
 	ReasonDamaged Reason = "damaged"
+	// ReasonDisabled: a kind that send_exemplars or send_native_histograms
+	// keeps back.
+	ReasonDisabled Reason = "disabled"
+	// ReasonUnsupported: a native histogram with custom buckets, which remote
+	// write 1.0 cannot carry.
+	ReasonUnsupported Reason = "unsupported"
+	// ReasonTooOld: older than queue_config.sample_age_limit before it could
+	// be sent.
+	ReasonTooOld Reason = "too_old"
 	// ReasonRejected: the receiver refused it for good, and cannot have it
 	// from an earlier attempt.
 	ReasonRejected Reason = "rejected"
+	// ReasonTooLarge: one sample or histogram that the receiver finds too large.
+	ReasonTooLarge Reason = "too_large"
+	// ReasonIsolationLimit: in a request that the receiver refused, and not
+	// tried alone because too many others had to be. The receiver may have it.
+	ReasonIsolationLimit Reason = "isolation_limit"
+	// ReasonMaxBlock: given up after max_block without a final answer. The
+	// receiver may have it.
+	ReasonMaxBlock Reason = "max_block"
 )
 
 // reasons are all of them, for metrics that begin at zero.
 var reasons = []Reason{
-	ReasonRelabel, ReasonDuplicate, ReasonLoneExemplar, ReasonEvicted, ReasonDamaged, ReasonRejected,
+	ReasonRelabel, ReasonDuplicate, ReasonLoneExemplar, ReasonEvicted, ReasonDamaged,
+	ReasonDisabled, ReasonUnsupported, ReasonTooOld,
+	ReasonRejected, ReasonTooLarge, ReasonIsolationLimit, ReasonMaxBlock,
 }
 
 // Ledger accounts for everything appended to the log since the endpoint's
@@ -74,17 +93,48 @@ func (b *books) drop(r Reason, n wal.Totals) {
 	}
 }
 
-// outcome counts what became of the answered requests of a window. It goes
-// into the books when the window is done.
+// outcome counts what became of what is answered. That of a window goes into
+// the books when the window is done.
 type outcome struct {
-	sent, rejected, unconfirmed wal.Totals
+	sent, unconfirmed wal.Totals
+	dropped           map[Reason]wal.Totals
+}
+
+func (o *outcome) drop(r Reason, n wal.Totals) {
+	if n.IsZero() {
+		return
+	}
+	if o.dropped == nil {
+		o.dropped = map[Reason]wal.Totals{}
+	}
+	o.dropped[r] = o.dropped[r].Add(n)
+}
+
+func (o *outcome) add(p outcome) {
+	o.sent = o.sent.Add(p.sent)
+	o.unconfirmed = o.unconfirmed.Add(p.unconfirmed)
+	for r, n := range p.dropped {
+		o.drop(r, n)
+	}
+}
+
+// whole tells whether the receiver has taken everything.
+func (o *outcome) whole() bool {
+	for r, n := range o.dropped {
+		if r != ReasonUnsupported && !n.IsZero() {
+			return false
+		}
+	}
+	return o.unconfirmed.IsZero()
 }
 
 // close books a window of which every request is answered.
 func (b *books) close(w *window, o outcome) {
 	b.sent = b.sent.Add(o.sent)
 	b.unconfirmed = b.unconfirmed.Add(o.unconfirmed)
-	b.drop(ReasonRejected, o.rejected)
+	for r, n := range o.dropped {
+		b.drop(r, n)
+	}
 	for r, n := range w.dropped {
 		b.drop(r, n)
 	}
@@ -154,8 +204,11 @@ func (s *Shipper) publish() {
 	}
 	passed, evicted := s.passed()
 	p.passed, p.evicted = passed.Totals, evicted
-	if s.window.frames > 0 {
+	switch {
+	case s.window.frames > 0:
 		p.oldest = s.window.oldest
+	case s.held:
+		p.oldest = s.frame.AppendedAt
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

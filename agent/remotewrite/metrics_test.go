@@ -42,11 +42,17 @@ sql2metrics_remote_write_samples_appended_total{endpoint="test"} 23
 # HELP sql2metrics_remote_write_samples_dropped_total Number of samples that the receiver will not get, by reason.
 # TYPE sql2metrics_remote_write_samples_dropped_total counter
 sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="damaged"} 0
+sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="disabled"} 0
 sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="duplicate"} 0
 sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="evicted"} 0
+sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="isolation_limit"} 0
 sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="lone_exemplar"} 0
+sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="max_block"} 0
 sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="rejected"} 5
 sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="relabel"} 0
+sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="too_large"} 0
+sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="too_old"} 0
+sql2metrics_remote_write_samples_dropped_total{endpoint="test",reason="unsupported"} 0
 # HELP sql2metrics_remote_write_samples_pending Number of samples in the log that are still to be sent or answered.
 # TYPE sql2metrics_remote_write_samples_pending gauge
 sql2metrics_remote_write_samples_pending{endpoint="test"} 3

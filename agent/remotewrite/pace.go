@@ -13,6 +13,8 @@ type pace struct {
 	failures int // in a row
 	jitter   float64
 	retryAt  time.Time // zero: at once
+
+	throttle throttle
 }
 
 func newPace(shards int, lowest, highest time.Duration, random func() float64) pace {
@@ -20,10 +22,23 @@ func newPace(shards int, lowest, highest time.Duration, random func() float64) p
 }
 
 // rest is how long nothing may be sent.
-func (p *pace) rest(now time.Time) time.Duration { return max(0, p.retryAt.Sub(now)) }
+func (p *pace) rest(now time.Time) time.Duration {
+	return max(0, p.retryAt.Sub(now), p.throttle.until.Sub(now))
+}
 
-// waiting tells whether p waits for a retry.
-func (p *pace) waiting() bool { return !p.retryAt.IsZero() }
+// waiting tells whether p waits, for a retry or because it is fast enough.
+func (p *pace) waiting() bool { return !p.retryAt.IsZero() || !p.throttle.until.IsZero() }
+
+// admit tells whether a request of so many points may go now.
+func (p *pace) admit(now time.Time, points int) bool { return p.throttle.admit(now, points) }
+
+// breathe leaves the endpoint alone for a moment after it has refused
+// something, so that finding out why is no burden to it.
+func (p *pace) breathe(now time.Time) {
+	if at := now.Add(p.min / 20); at.After(p.retryAt) {
+		p.retryAt = at
+	}
+}
 
 func (p *pace) accepted() {
 	p.limit = min(2*p.limit, p.shards)

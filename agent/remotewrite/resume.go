@@ -1,6 +1,10 @@
 package remotewrite
 
-import "sql2metrics/wal"
+import (
+	"time"
+
+	"sql2metrics/wal"
+)
 
 // restore takes over what was saved with the cursor.
 func (s *Shipper) restore(saved []byte) {
@@ -36,15 +40,18 @@ func (s *Shipper) restore(saved []byte) {
 // from before. Those that a process before this one had not seen answered may
 // have been sent; if the requests are not the same as then, so may everything
 // in them.
-func (s *Shipper) takeUp() {
+func (s *Shipper) takeUp(now time.Time) {
 	doubt := s.window.first <= s.doubtful
 	if r := s.resumed; r != nil {
 		s.resumed = nil
 		doubt = true
-		same := r.Shape == s.shape() && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
+		same := r.Shape == s.shape() && r.fits(len(s.window.series)) && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
 		if same {
 			r.apply(s.window.requests)
-			s.outcome = outcome{sent: r.Sent.totals(), rejected: r.Rejected.totals(), unconfirmed: r.Unconfirmed.totals()}
+			for _, place := range r.Alone {
+				s.window.series[place].aloneUntil = now.Add(aloneFor).UnixMilli()
+			}
+			s.outcome = r.outcome()
 		}
 		s.logger.Info("requests that were in flight when the last run ended go first", "requests", len(s.window.requests), "unchanged", same)
 	}
@@ -61,22 +68,20 @@ func (s *Shipper) save() error {
 		Base:        tallyOf(s.books.base),
 		Sent:        tallyOf(s.books.sent),
 		Unconfirmed: tallyOf(s.books.unconfirmed),
-		Dropped:     make(map[Reason]tally, len(s.books.dropped)),
+		Dropped:     tallies(s.books.dropped),
 		Doubtful:    s.doubtful,
 		Learned:     s.learned,
 		Window:      s.resumed,
-	}
-	for r, n := range s.books.dropped {
-		st.Dropped[r] = tallyOf(n)
 	}
 	if s.window.closed {
 		st.Window = &inFlight{
 			End:         s.window.end.Seq,
 			Shape:       s.shape(),
 			Counts:      tallyOf(s.window.counts),
+			cutting:     s.window.cutting,
 			Sent:        tallyOf(s.outcome.sent),
-			Rejected:    tallyOf(s.outcome.rejected),
 			Unconfirmed: tallyOf(s.outcome.unconfirmed),
+			Dropped:     tallies(s.outcome.dropped),
 		}
 		st.Window.mark(s.window.requests)
 	}

@@ -144,7 +144,7 @@ func TestResumeInDoubt(t *testing.T) {
 			c.change(&o)
 			s := newShip(t, o)
 			f.says(http.StatusConflict, "out of order")
-			s.step(epoch)
+			s.drain(epoch)
 			l := s.balance()
 			if l.Unconfirmed.Samples != c.unconfirmed || l.Sent.Samples != c.sent || l.Pending.Samples != 50 {
 				t.Errorf("ledger is %+v, want %d unconfirmed, %d sent and 50 pending", l, c.unconfirmed, c.sent)

@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -43,13 +44,14 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 			return err
 		}
 	}
+	s.pace.throttle.behind = now.Sub(time.UnixMilli(s.window.oldest)) > 2*s.endpoint.Queue.BatchSendDeadline+10*time.Second
 	landed := make(chan *flight, len(s.flights))
 	flying := 0
 	var trouble verdict // the worst so far
 	var asked time.Duration
 	for {
-		for trouble == accepted && err == nil && ctx.Err() == nil && flying < s.pace.limit {
-			f := s.board()
+		for trouble == accepted && err == nil && ctx.Err() == nil && flying < s.pace.limit && s.pace.rest(now) == 0 {
+			f := s.board(now, flying == 0)
 			if f == nil {
 				break
 			}
@@ -67,10 +69,10 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 		flying--
 		f.inFlight = false
 		if ctx.Err() != nil && f.answer.err != nil {
-			s.window.requests[f.request].doubt = true
+			s.window.requests[f.request].next().doubt = true
 			continue
 		}
-		v := s.land(f)
+		v := s.land(f, now)
 		if v == unavailable || v == misconfigured {
 			trouble = max(trouble, v)
 			asked = max(asked, f.answer.wait(now))
@@ -88,32 +90,65 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 	return err
 }
 
-// board returns a flight with the next request to send: the first that is not
-// answered and not in the air. It returns nil if there is none, or none may
-// go yet.
-func (s *Shipper) board() *flight {
+// board returns a flight with the next piece to send. Requests that are being
+// inquired into come after all others, one at a time, so they go only when
+// nothing else is in the air. It returns nil if there is nothing to send, or
+// nothing may go yet.
+func (s *Shipper) board(now time.Time, empty bool) *flight {
 	first := s.window.unanswered()
 	if first == none {
 		return nil
 	}
+	suspect, waits := none, false
 	for i := first; i < min(first+maxAhead, len(s.window.requests)); i++ {
-		if s.window.requests[i].done {
-			continue
+		r, f := &s.window.requests[i], s.flightOf(i)
+		switch {
+		case r.done:
+		case f == nil:
+			return nil
+		case f.inFlight:
+			waits = true
+		case r.inquiry != nil:
+			if suspect == none {
+				suspect = i
+			}
+		default:
+			if f := s.take(i, now); f != nil {
+				return f
+			}
+			if !r.done {
+				return nil // the pace does not allow it
+			}
 		}
-		f := s.flightOf(i)
-		if f.inFlight {
-			continue
-		}
-		if p := s.protocol(); f.request != i || f.protocol != p {
-			f.request, f.protocol = i, p
-			f.message = s.encoder.append(f.message[:0], p, &s.window, &s.window.requests[i])
-			f.body = f.body[:0]
-		} else {
-			s.metrics.retries.Inc()
-		}
+	}
+	if suspect == none || waits || !empty {
+		return nil
+	}
+	return s.take(suspect, now)
+}
+
+// take puts the next piece of request i on a flight. It returns nil when there
+// is nothing left of the request that can be sent, or it may not go yet.
+func (s *Shipper) take(i int, now time.Time) *flight {
+	f, r := s.flightOf(i), &s.window.requests[i]
+	version := s.protocol()
+	if f.request == i && f.protocol == version {
+		s.metrics.retries.Inc()
 		return f
 	}
-	return nil
+	f.protocol = version
+	p := s.prepare(f, r, now)
+	for p != nil && version == config.ProtocolV1 && s.window.unsupported(p) == p.counts {
+		s.conclude(f, r, wal.Totals{}, ReasonUnsupported, &f.answer, true)
+		p = s.prepare(f, r, now)
+	}
+	if p == nil || !s.pace.admit(now, p.points()) {
+		return nil
+	}
+	f.request = i
+	f.message = s.encoder.append(f.message[:0], version, &s.window, p)
+	f.body = f.body[:0]
+	return f
 }
 
 // flightOf returns the flight that has request i, or a free one.
@@ -142,7 +177,7 @@ func (s *Shipper) fly(ctx context.Context, f *flight) {
 }
 
 // land draws the consequences of an answer.
-func (s *Shipper) land(f *flight) verdict {
+func (s *Shipper) land(f *flight, now time.Time) verdict {
 	r, a := &s.window.requests[f.request], &f.answer
 	s.metrics.landed(f)
 
@@ -156,72 +191,132 @@ func (s *Shipper) land(f *flight) verdict {
 	}
 	mayReword := s.endpoint.Protocol == config.ProtocolAuto && !s.declined[other]
 
+	p := r.next()
+	asking := r.inquiry != nil
+	if asking {
+		r.inquiry.sent++
+	}
 	v := a.judge(f.protocol, mayReword, s.learned.Confirmed)
 	switch v {
 	case accepted:
-		got := r.counts
-		if spoke2 {
-			got = least(a.written, r.counts)
-		} else if f.protocol == config.ProtocolV2 && !s.uncounted {
-			s.uncounted = true
-			s.logger.Warn("the receiver answers 2.0 without saying what it wrote; its word is taken for everything")
-		}
-		s.conclude(f, r, got)
+		s.accept(f, r, spoke2)
 		s.recovered()
 	case refused:
-		got := wal.Totals{}
 		if spoke2 {
-			got = least(a.written, r.counts)
+			s.keepLetter(r, ReasonRejected, a, now)
+			s.conclude(f, r, a.written, ReasonRejected, a, true)
+		} else {
+			s.inquire(f, r, now)
 		}
-		s.conclude(f, r, got)
+		s.recovered()
+		if asking {
+			s.pace.breathe(now)
+		}
+	case tooLarge:
+		s.shrink(f, r, now)
 		s.recovered()
 	case reworded:
-		r.doubt = r.doubt || !a.declined()
-		s.reword(f.protocol, other, a)
+		p.doubt = p.doubt || !a.declined()
+		s.reword(f.protocol, other, a, now)
 	case unavailable:
-		r.doubt = true
-		s.become(down, a)
+		p.doubt = true
+		if !s.park(f, r, now) {
+			s.become(down, a)
+		}
 	case misconfigured:
 		if a.declined() && s.endpoint.Protocol == config.ProtocolAuto {
 			// It has declined both, one after the other: the next try begins anew.
 			clear(s.declined)
-			s.learned.Protocol, s.unsaved = other, true
+			s.learned.Protocol, s.learned.At, s.unsaved = other, now.UnixMilli(), true
 		}
 		s.become(shut, a)
 	}
 	return v
 }
 
-// conclude books the final answer to r, of which the receiver has got.
-func (s *Shipper) conclude(f *flight, r *request, got wal.Totals) {
-	r.done = true
-	s.unsaved = true
-	f.request = none
-	s.outcome.sent = s.outcome.sent.Add(got)
-	lost := r.counts.Sub(got)
-	if lost.IsZero() {
+// accept books that the receiver took the next piece of r.
+func (s *Shipper) accept(f *flight, r *request, counted bool) {
+	if q := r.inquiry; q != nil && q.trying {
+		s.tookProbe(f, r)
 		return
 	}
-	if r.doubt {
-		s.outcome.unconfirmed = s.outcome.unconfirmed.Add(lost)
-	} else {
-		s.outcome.rejected = s.outcome.rejected.Add(lost)
+	p := r.next()
+	got, half := p.counts, p.half
+	if counted {
+		got = f.answer.written
+	} else if f.protocol == config.ProtocolV2 && !s.uncounted {
+		s.uncounted = true
+		s.logger.Warn("the receiver answers 2.0 without saying what it wrote; its word is taken for everything")
 	}
-	if !s.rejecting {
-		s.rejecting = true
-		s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it takes everything",
-			"answer", f.answer.String(), "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars,
-			"sent_before", r.doubt)
+	s.conclude(f, r, got, ReasonRejected, &f.answer, true)
+	if half && !r.done {
+		r.next().refused = true
 	}
+	s.grow()
+}
+
+// park gives up the next piece of r if it has been blocked for too long.
+func (s *Shipper) park(f *flight, r *request, now time.Time) bool {
+	p := r.next()
+	if p.blocked.IsZero() {
+		p.blocked = now
+	}
+	if limit := s.endpoint.MaxBlock; limit == 0 || now.Sub(p.blocked) < limit {
+		return false
+	}
+	if q := r.inquiry; q != nil && q.trying {
+		r.open, q.trying = r.open[:len(r.open)-1], false // its answer says nothing of the others
+	}
+	s.refuse(f, r, ReasonMaxBlock, &f.answer, true, now)
+	return true
+}
+
+// refuse gives up the next piece of r: into the dead letter and the books.
+func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known bool, now time.Time) {
+	s.keepLetter(r, reason, a, now)
+	s.conclude(f, r, wal.Totals{}, reason, a, known)
+}
+
+// keepLetter writes the next piece of r to the dead letter. Its name is a
+// function of the window, so that a process that died and isolates again
+// writes the same file.
+func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time) {
+	p := r.next()
+	version := s.protocol()
+	s.letter = s.encoder.append(s.letter[:0], version, &s.window, p)
+	at := time.UnixMilli(s.window.oldest).UTC().Format("20060102T150405")
+	id := fmt.Sprintf("%s-%d-%d", at, s.window.end.Seq, p.series.first)
+	if p.slice != nil {
+		id += fmt.Sprintf("-%d", s.window.start(p))
+	}
+	l := Letter{
+		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Status: a.status, Words: a.words, Protocol: version,
+		Samples: p.counts.Samples, Histograms: p.counts.Histograms, Exemplars: p.counts.Exemplars,
+	}
+	if a.err != nil {
+		l.Words = a.err.Error()
+	}
+	s.deadLetter.keep(&l, id, s2.EncodeSnappy(nil, s.letter))
+}
+
+// reportLost says that samples were given up, when that begins.
+func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bool) {
+	if s.rejecting {
+		return
+	}
+	s.rejecting = true
+	s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it takes everything",
+		"answer", a.String(), "reason", reason, "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars,
+		"sent_before", doubt, "do", a.remedy())
 }
 
 // reword changes to the other protocol, unless a flight before this one has.
-func (s *Shipper) reword(from, to config.Protocol, a *answer) {
+func (s *Shipper) reword(from, to config.Protocol, a *answer, now time.Time) {
 	s.declined[from] = true
 	if s.protocol() != from {
 		return
 	}
-	s.learned.Protocol, s.unsaved = to, true
+	s.learned.Protocol, s.learned.At, s.unsaved = to, now.UnixMilli(), true
 	s.logger.Info("the endpoint does not take this version of the protocol; use the other one",
 		"from", wireVersion(from), "to", wireVersion(to), "answer", a.String())
 }

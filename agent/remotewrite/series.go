@@ -33,6 +33,7 @@ type series struct {
 	hash       uint64
 	next       *series // of the same hash
 	generation uint64  // of the newest segment it was resolved in
+	aloneUntil int64   // it travels alone: Unix milliseconds
 
 	window uint64 // number of the window that index belongs to
 	index  int32  // place in the window's series

@@ -24,6 +24,7 @@ type Options struct {
 	Logger         *slog.Logger
 	UserAgent      string                // name/version
 	Registerer     prometheus.Registerer // nil: no metrics. The label endpoint is added here.
+	DeadLetter     *DeadLetter           // shared by all endpoints; nil: what is refused is counted and gone
 	Random         func() float64        // for jitter, in [0, 1); nil: math/rand
 }
 
@@ -55,6 +56,9 @@ type Shipper struct {
 	flights []*flight
 	encoder encoder
 
+	deadLetter *DeadLetter
+	letter     []byte // scratch
+
 	position wal.Position // all before it is booked
 	books    books
 	learned  learned
@@ -63,6 +67,7 @@ type Shipper struct {
 	doubtful uint64                     // everything up to this sequence number may have been sent by a run whose cursor is lost
 
 	pace      pace
+	grown     int // requests accepted since learned.Limit changed
 	condition condition
 	declined  map[config.Protocol]bool // by the endpoint, since it last took something
 	rejecting bool                     // the receiver has refused samples since it last took a whole window
@@ -74,13 +79,17 @@ type Shipper struct {
 }
 
 // New opens the cursor of the endpoint and prepares to ship. An endpoint the
-// log has not seen before begins at the end of the log. Nothing is sent yet.
+// log has not seen before begins where its start_at says. Nothing is sent yet.
 func New(o Options) (*Shipper, error) {
 	client, err := newClient(o.Endpoint, o.UserAgent)
 	if err != nil {
 		return nil, err
 	}
-	cursor, err := o.Log.Cursor(o.Endpoint.Name, wal.StartEnd)
+	start := wal.StartEnd
+	if o.Endpoint.StartAt == config.StartAtOldest {
+		start = wal.StartOldest
+	}
+	cursor, err := o.Log.Cursor(o.Endpoint.Name, start)
 	if err != nil {
 		return nil, fmt.Errorf("open cursor: %w", err)
 	}
@@ -90,16 +99,17 @@ func New(o Options) (*Shipper, error) {
 	}
 	q := o.Endpoint.Queue
 	s := &Shipper{
-		endpoint: o.Endpoint,
-		log:      o.Log,
-		logger:   o.Logger.With("endpoint", o.Endpoint.Name),
-		client:   client,
-		cursor:   cursor,
-		reader:   o.Log.Reader(cursor.Position()),
-		table:    newTable(o.ExternalLabels, o.Endpoint.WriteRelabel),
-		position: cursor.Position(),
-		pace:     newPace(q.MaxShards, q.MinBackoff, q.MaxBackoff, random),
-		declined: map[config.Protocol]bool{},
+		endpoint:   o.Endpoint,
+		log:        o.Log,
+		logger:     o.Logger.With("endpoint", o.Endpoint.Name),
+		client:     client,
+		cursor:     cursor,
+		reader:     o.Log.Reader(cursor.Position()),
+		table:      newTable(o.ExternalLabels, o.Endpoint.WriteRelabel),
+		deadLetter: o.DeadLetter,
+		position:   cursor.Position(),
+		pace:       newPace(q.MaxShards, q.MinBackoff, q.MaxBackoff, random),
+		declined:   map[config.Protocol]bool{},
 		shapes: map[config.Protocol]string{
 			config.ProtocolV1: shape(o.Endpoint, o.ExternalLabels, config.ProtocolV1),
 			config.ProtocolV2: shape(o.Endpoint, o.ExternalLabels, config.ProtocolV2),
@@ -109,7 +119,10 @@ func New(o Options) (*Shipper, error) {
 		s.flights = append(s.flights, &flight{request: none})
 	}
 	s.restore(cursor.State())
+	s.window.without = without{exemplars: !o.Endpoint.SendExemplars, histograms: !o.Endpoint.SendNativeHistograms}
 	s.window.reset(s.table)
+	s.pace.throttle.configured = float64(q.MaxSamplesPerSecond)
+	s.peek()
 	s.publish()
 	if s.metrics, err = newMetrics(s, o.Registerer); err != nil {
 		return nil, errors.Join(fmt.Errorf("register metrics: %w", err), s.Close())
@@ -142,6 +155,7 @@ func (s *Shipper) Step(ctx context.Context, now time.Time) (time.Duration, error
 }
 
 func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duration) (time.Duration, error) {
+	s.pace.throttle.observe(now, s.log.Stats().Appended.Samples)
 	if d := s.pace.rest(now); d > 0 {
 		return d, nil
 	}
@@ -166,7 +180,7 @@ func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duratio
 // saved with that one, so that the cursor is written once.
 func (s *Shipper) settle() {
 	s.books.close(&s.window, s.outcome)
-	if s.rejecting && s.outcome.rejected.IsZero() && s.outcome.unconfirmed.IsZero() {
+	if s.rejecting && s.outcome.whole() {
 		s.rejecting = false
 		s.logger.Info("the receiver takes everything again")
 	}
@@ -181,6 +195,7 @@ func (s *Shipper) settle() {
 // saved, so that it is ready to be sent, and there is no rest.
 func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Duration, err error) {
 	if !s.window.closed {
+		s.forgetProtocol(now)
 		s.startReading()
 		if err := s.leaveEvicted(); err != nil {
 			return s.endpoint.Queue.MinBackoff, err
@@ -190,8 +205,8 @@ func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Dura
 			return s.endpoint.Queue.MinBackoff, err
 		}
 		if full {
-			s.window.cut(s.endpoint.Queue.MaxSamplesPerSend)
-			s.takeUp()
+			s.window.cut(s.cutting(now))
+			s.takeUp(now)
 		}
 	}
 	if s.window.closed || s.unsaved {
@@ -202,6 +217,33 @@ func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Dura
 	s.ready = s.window.closed
 	s.publish()
 	return rest, nil
+}
+
+// cutting is how the window is to be cut: as it was before a restart, or as
+// things are now.
+func (s *Shipper) cutting(now time.Time) cutting {
+	if r := s.resumed; r != nil && r.Shape == s.shape() && r.Limit > 0 {
+		return r.cutting
+	}
+	c := cutting{Limit: s.limit(), Alone: s.window.lonely(now.UnixMilli())}
+	if limit := s.endpoint.Queue.SampleAgeLimit; limit > 0 {
+		c.TooOld = now.Add(-limit).UnixMilli()
+	}
+	return c
+}
+
+// protocolLasts is for how long the protocol that was found is spoken before
+// the one the configuration begins with is tried again.
+const protocolLasts = 24 * time.Hour
+
+// forgetProtocol has the first protocol tried anew when its time has come. It
+// is for the time between two windows.
+func (s *Shipper) forgetProtocol(now time.Time) {
+	if s.learned.Protocol == config.ProtocolAuto || s.resumed != nil || s.window.frames > 0 ||
+		now.Sub(time.UnixMilli(s.learned.At)) < protocolLasts {
+		return
+	}
+	s.learned.Protocol, s.learned.At, s.unsaved = config.ProtocolAuto, 0, true
 }
 
 func (s *Shipper) shape() string { return s.shapes[s.protocol()] }

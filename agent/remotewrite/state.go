@@ -27,6 +27,33 @@ type state struct {
 	Window      *inFlight        `json:"window,omitempty"`
 }
 
+// fits tells whether f can be of a window of so many series.
+func (f *inFlight) fits(series int) bool {
+	for _, place := range f.Alone {
+		if place < 0 || int(place) >= series {
+			return false
+		}
+	}
+	return true
+}
+
+// outcome is what became of the answered requests.
+func (f *inFlight) outcome() outcome {
+	o := outcome{sent: f.Sent.totals(), unconfirmed: f.Unconfirmed.totals()}
+	for r, n := range f.Dropped {
+		o.drop(r, n.totals())
+	}
+	return o
+}
+
+func tallies(m map[Reason]wal.Totals) map[Reason]tally {
+	out := make(map[Reason]tally, len(m))
+	for r, n := range m {
+		out[r] = tallyOf(n)
+	}
+	return out
+}
+
 // tally is totals in few bytes: samples, histograms, exemplars.
 type tally [3]uint64
 
@@ -42,6 +69,8 @@ type learned struct {
 	URL       string          `json:"url"`                 // a hash of it
 	Protocol  config.Protocol `json:"protocol,omitempty"`  // to speak; empty: what the configuration begins with
 	Confirmed bool            `json:"confirmed,omitempty"` // it has answered 2.0 with Written headers
+	At        int64           `json:"at,omitempty"`        // when Protocol was; Unix milliseconds
+	Limit     int             `json:"limit,omitempty"`     // most samples in a request; 0: as configured
 }
 
 // inFlight describes the window whose requests may have been sent.
@@ -49,6 +78,7 @@ type inFlight struct {
 	End    uint64 `json:"end"`    // sequence number of its last frame
 	Shape  string `json:"shape"`  // of what formed its requests
 	Counts tally  `json:"counts"` // in its frames
+	cutting
 
 	// Its answered requests: all before Done, and those whose bit is set in
 	// Bits, where bit 0 stands for request Done.
@@ -56,9 +86,9 @@ type inFlight struct {
 	Bits []byte `json:"bits,omitempty"`
 
 	// What became of them.
-	Sent        tally `json:"sent"`
-	Rejected    tally `json:"rejected"`
-	Unconfirmed tally `json:"unconfirmed"`
+	Sent        tally            `json:"sent"`
+	Unconfirmed tally            `json:"unconfirmed"`
+	Dropped     map[Reason]tally `json:"dropped,omitempty"`
 }
 
 // maxAhead is how many requests a window may be ahead of its first unanswered
@@ -118,8 +148,8 @@ func decodeState(b []byte) (*state, error) {
 // window.
 func shape(e config.RemoteWrite, external labels.Labels, p config.Protocol) string {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "encoder %d\nprotocol %s\nmax_samples_per_send %d\nexternal_labels %s\n",
-		encoderVersion, p, e.Queue.MaxSamplesPerSend, external)
+	fmt.Fprintf(h, "encoder %d\nprotocol %s\nmax_samples_per_send %d\nexternal_labels %s\nexemplars %t\nhistograms %t\n",
+		encoderVersion, p, e.Queue.MaxSamplesPerSend, external, e.SendExemplars, e.SendNativeHistograms)
 	for _, c := range e.WriteRelabel {
 		fmt.Fprintf(h, "relabel %q %q %q %d %q %q %q %d\n", c.SourceLabels, c.Separator,
 			c.Regex.String(), c.Modulus, c.TargetLabel, c.Replacement, c.Action, c.NameValidationScheme)

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,7 +29,7 @@ func TestBitmap(t *testing.T) {
 			var f inFlight
 			f.mark(want)
 			f.apply(got)
-			if d := cmp.Diff(want, got, cmp.AllowUnexported(request{}, span{})); d != "" {
+			if d := cmp.Diff(want, got, cmp.AllowUnexported(request{}, piece{}, span{}, outcome{})); d != "" {
 				t.Errorf("requests (-want +got):\n%s", d)
 			}
 		})
@@ -41,10 +42,12 @@ func TestStateFits(t *testing.T) {
 	st := state{
 		Version: stateVersion, Base: most, Sent: most, Unconfirmed: most, Doubtful: math.MaxUint64,
 		Dropped: map[Reason]tally{},
-		Learned: learned{URL: "0123456789abcdef", Protocol: config.ProtocolV2, Confirmed: true},
+		Learned: learned{URL: "0123456789abcdef", Protocol: config.ProtocolV2, Confirmed: true, At: math.MaxInt64, Limit: math.MaxInt},
 		Window: &inFlight{
 			End: math.MaxUint64, Shape: "0123456789abcdef", Counts: most, Done: math.MaxInt,
-			Bits: make([]byte, maxAhead/8), Sent: most, Rejected: most, Unconfirmed: most,
+			cutting: cutting{Limit: math.MaxInt, TooOld: math.MaxInt64, Alone: slices.Repeat([]int32{maxWindow}, maxAlone)},
+			Dropped: map[Reason]tally{ReasonRejected: most, ReasonTooLarge: most, ReasonIsolationLimit: most, ReasonMaxBlock: most, ReasonUnsupported: most},
+			Bits:    make([]byte, maxAhead/8), Sent: most, Unconfirmed: most,
 		},
 	}
 	// Room for reasons to come.
@@ -59,7 +62,7 @@ func TestStateFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(&st, back); d != "" {
+	if d := cmp.Diff(&st, back, cmp.AllowUnexported(inFlight{})); d != "" {
 		t.Errorf("state (-want +got):\n%s", d)
 	}
 }

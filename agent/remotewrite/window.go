@@ -19,9 +19,11 @@ const maxWindow = 131072
 // It is filled with add, frame by frame, and then closed with cut. Its memory
 // is used again for the next one.
 type window struct {
-	number uint64 // of this window in this process
+	number  uint64  // of this window in this process
+	without without // what the endpoint is not sent
 
 	closed  bool         // cut: no more frames
+	cutting cutting      // how
 	first   uint64       // sequence number of its first frame
 	end     wal.Position // just after its last frame
 	oldest  int64        // time of append of its first frame, Unix milliseconds
@@ -30,6 +32,7 @@ type window struct {
 	evicted wal.Totals // lost before or between its frames
 
 	relabelled wal.Totals // dropped for ReasonRelabel; in dropped after cut
+	disabled   wal.Totals // dropped for ReasonDisabled; in dropped after cut
 	dropped    map[Reason]wal.Totals
 
 	series     []member
@@ -37,11 +40,15 @@ type window struct {
 	owners     []int32  // index of the series of each arrived sample
 	samples    []sample // by series, in order of time; made by cut
 	histograms []histogramSample
+	custom     bool // some of them have custom buckets
 	exemplars  []exemplar
 
 	requests []request
 	answered int // requests before this one are done
 }
+
+// without says which kinds an endpoint is not sent.
+type without struct{ exemplars, histograms bool }
 
 // member is a series of the window.
 type member struct {
@@ -70,6 +77,15 @@ type histogramSample struct {
 	fh    *histogram.FloatHistogram
 }
 
+// custom tells whether h has custom buckets, which 1.0 has no field for that
+// its receivers are bound to read.
+func (h *histogramSample) custom() bool {
+	if h.h != nil {
+		return h.h.UsesCustomBuckets()
+	}
+	return h.fh.UsesCustomBuckets()
+}
+
 type exemplar struct {
 	owner  int32
 	t      int64
@@ -77,12 +93,12 @@ type exemplar struct {
 	labels []*symbol
 }
 
-// request is a run of the window's series that is sent at once.
-type request struct {
-	series span
-	counts wal.Totals
-	done   bool // answered for good
-	doubt  bool // an earlier attempt may have stored it
+// cutting is what forms the requests of a window beside its samples and the
+// configuration. It is saved with the window.
+type cutting struct {
+	Limit  int     `json:"limit,omitempty"`  // most points in a request of several series
+	TooOld int64   `json:"tooOld,omitempty"` // points before this time are dropped; Unix milliseconds, 0: none
+	Alone  []int32 `json:"alone,omitempty"`  // places of series that are a request each, in order
 }
 
 // reset makes w an empty window.
@@ -95,8 +111,10 @@ func (w *window) reset(t *table) {
 	clear(w.series)
 	clear(w.histograms)
 	clear(w.exemplars)
+	clear(w.requests)
 	*w = window{
 		number:     w.number + 1,
+		without:    w.without,
 		dropped:    map[Reason]wal.Totals{},
 		series:     w.series[:0],
 		arrived:    w.arrived[:0],
@@ -145,22 +163,38 @@ func (w *window) add(f *wal.Frame, t *table) {
 		w.arrived = append(w.arrived, sample{st: s.ST, t: s.T, v: s.V})
 		w.owners = append(w.owners, m.index)
 	}
+	if n := uint64(len(f.Histograms) + len(f.FloatHistograms)); w.without.histograms && n > 0 {
+		w.counts.Histograms += n
+		w.disabled.Histograms += n
+	} else {
+		w.addHistograms(f, t)
+	}
+	if n := uint64(len(f.Exemplars)); w.without.exemplars {
+		w.counts.Exemplars += n
+		w.disabled.Exemplars += n
+		return
+	}
+	for _, e := range f.Exemplars {
+		w.counts.Exemplars++
+		if m := w.member(t, e.Ref, f.Series, wal.Totals{Exemplars: 1}); m != nil {
+			w.exemplars = append(w.exemplars, exemplar{owner: m.index, t: e.T, v: e.V, labels: t.symbolize(e.Labels)})
+		}
+	}
+}
+
+func (w *window) addHistograms(f *wal.Frame, t *table) {
 	for _, h := range f.Histograms {
 		w.counts.Histograms++
 		if m := w.member(t, h.Ref, f.Series, wal.Totals{Histograms: 1}); m != nil {
+			w.custom = w.custom || h.H.UsesCustomBuckets()
 			w.histograms = append(w.histograms, histogramSample{owner: m.index, st: h.ST, t: h.T, h: h.H.Copy()})
 		}
 	}
 	for _, h := range f.FloatHistograms {
 		w.counts.Histograms++
 		if m := w.member(t, h.Ref, f.Series, wal.Totals{Histograms: 1}); m != nil {
+			w.custom = w.custom || h.FH.UsesCustomBuckets()
 			w.histograms = append(w.histograms, histogramSample{owner: m.index, st: h.ST, t: h.T, fh: h.FH.Copy()})
-		}
-	}
-	for _, e := range f.Exemplars {
-		w.counts.Exemplars++
-		if m := w.member(t, e.Ref, f.Series, wal.Totals{Exemplars: 1}); m != nil {
-			w.exemplars = append(w.exemplars, exemplar{owner: m.index, t: e.T, v: e.V, labels: t.symbolize(e.Labels)})
 		}
 	}
 }
@@ -189,13 +223,14 @@ func (w *window) member(t *table, ref chunks.HeadSeriesRef, entries []wal.Series
 }
 
 // cut closes the window: it groups by series and forms requests of at most
-// limit samples and histograms. A series with more of them is a request of its
-// own.
-func (w *window) cut(limit int) {
-	w.closed = true
+// c.Limit points. A series with more of them is a request of its own.
+func (w *window) cut(c cutting) {
+	w.closed, w.cutting = true, c
 	w.drop(ReasonRelabel, w.relabelled)
+	w.drop(ReasonDisabled, w.disabled)
 	w.groupSamples()
 	w.groupHistograms()
+	w.dropTooOld()
 	w.groupExemplars()
 
 	open := request{}
@@ -205,20 +240,52 @@ func (w *window) cut(limit int) {
 			open.series.last = next
 			w.requests = append(w.requests, open)
 		}
-		open, size = request{series: span{first: next}}, 0
+		open, size = request{piece: piece{series: span{first: next}}}, 0
 	}
+	alone := c.Alone
 	for i := range w.series {
 		m := &w.series[i]
-		n := m.samples.len() + m.histograms.len()
-		if size > 0 && size+n > limit {
+		n := m.points()
+		lonely := len(alone) > 0 && alone[0] == int32(i)
+		if size > 0 && (size+n > c.Limit || lonely) {
 			flush(i)
 		}
 		size += n
-		open.counts.Samples += uint64(m.samples.len())
-		open.counts.Histograms += uint64(m.histograms.len())
-		open.counts.Exemplars += uint64(m.exemplars.len())
+		open.counts = open.counts.Add(m.counts())
+		if lonely {
+			alone = alone[1:]
+			flush(i + 1)
+		}
 	}
 	flush(len(w.series))
+}
+
+// dropTooOld drops the points before the time of the cutting.
+func (w *window) dropTooOld() {
+	if w.cutting.TooOld == 0 {
+		return
+	}
+	var n wal.Totals
+	for i := range w.series {
+		m := &w.series[i]
+		var old span
+		old, m.samples = m.samples.cut(func(i int) bool { return w.samples[i].t < w.cutting.TooOld })
+		n.Samples += uint64(old.len())
+		old, m.histograms = m.histograms.cut(func(i int) bool { return w.histograms[i].t < w.cutting.TooOld })
+		n.Histograms += uint64(old.len())
+	}
+	w.drop(ReasonTooOld, n)
+}
+
+// lonely returns the places of the series that travel alone at now.
+func (w *window) lonely(now int64) []int32 {
+	var at []int32
+	for i := range w.series {
+		if w.series[i].aloneUntil > now && len(at) < maxAlone {
+			at = append(at, int32(i))
+		}
+	}
+	return at
 }
 
 // unanswered returns the first request that is not done, or none.
@@ -294,7 +361,7 @@ func (w *window) groupExemplars() {
 	})
 	for i, e := range w.exemplars {
 		m := &w.series[e.owner]
-		if m.samples.len()+m.histograms.len() == 0 {
+		if m.points() == 0 {
 			w.drop(ReasonLoneExemplar, wal.Totals{Exemplars: 1})
 			continue
 		}
@@ -303,4 +370,27 @@ func (w *window) groupExemplars() {
 		}
 		m.exemplars.last = i + 1
 	}
+}
+
+// unsupported counts what 1.0 cannot carry of p: histograms with custom
+// buckets, and the exemplars of series that have nothing else.
+func (w *window) unsupported(p *piece) (n wal.Totals) {
+	if !w.custom {
+		return n
+	}
+	members := w.members(p)
+	for i := range members {
+		m := &members[i]
+		custom := 0
+		for k := m.histograms.first; k < m.histograms.last; k++ {
+			if w.histograms[k].custom() {
+				custom++
+			}
+		}
+		n.Histograms += uint64(custom)
+		if custom == m.points() {
+			n.Exemplars += uint64(m.exemplars.len())
+		}
+	}
+	return n
 }

@@ -168,7 +168,7 @@ func TestWindow(t *testing.T) {
 				for i, f := range c.frames {
 					w.add(frameOf(t, uint64(i+1), f...), table)
 				}
-				w.cut(c.limit)
+				w.cut(cutting{Limit: c.limit})
 				if d := cmp.Diff(c.want, requestsOf(w)); d != "" {
 					t.Errorf("requests (-want +got):\n%s", d)
 				}
@@ -191,7 +191,7 @@ func TestWindowWithoutSeries(t *testing.T) {
 	w, table := &window{}, newTable(labels.EmptyLabels(), nil)
 	w.reset(table)
 	w.add(f, table)
-	w.cut(10)
+	w.cut(cutting{Limit: 10})
 	want := map[Reason]wal.Totals{ReasonDamaged: {Samples: 1}, ReasonLoneExemplar: {Exemplars: 1}}
 	if d := cmp.Diff(want, w.dropped); d != "" {
 		t.Errorf("dropped (-want +got):\n%s", d)
@@ -211,7 +211,7 @@ func TestTableForgets(t *testing.T) {
 		f.Series[1].Metadata.Help = fmt.Sprint("help ", segment)
 		f.Exemplars = []record.RefExemplar{{Ref: 1, Labels: labels.FromStrings("trace_id", fmt.Sprint("t", segment))}}
 		w.add(f, table)
-		w.cut(100)
+		w.cut(cutting{Limit: 100})
 	}
 	w.reset(table)
 	if len(table.series) > 4 || len(table.symbols) > 20 {

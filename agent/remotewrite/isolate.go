@@ -1,0 +1,190 @@
+package remotewrite
+
+import (
+	"time"
+
+	"sql2metrics/config"
+	"sql2metrics/wal"
+)
+
+const (
+	// maxInquiry bounds the attempts that one refused piece may cost after
+	// its refusal: a poison series among 2,000 costs about 20.
+	maxInquiry = 64
+	// maxProbes is how many samples are tried before a piece is believed to
+	// be refused as a whole.
+	maxProbes = 3
+	// maxAlone bounds the series of a window that travel alone; they are
+	// saved with it.
+	maxAlone = 64
+	// aloneFor is how long a series travels alone after it was refused alone.
+	aloneFor = 10 * time.Minute
+)
+
+// inquiry finds out what of a refused piece the receiver takes. A receiver
+// that says no without saying what it wrote may have rolled everything back
+// because of one series (Prometheus, 1.0), or it may have stored all that is
+// good (Thanos, Mimir).
+//
+// First the oldest samples of up to three series are tried. The oldest,
+// because a sample that is sent again as the newest of its series is taken
+// silently, and then the rest of the series fits behind it. If the receiver
+// takes none of them, it refuses the piece as a whole, such as for being too
+// old. Otherwise the piece is bisected between series, depth first, so that
+// the guilty ones are known as soon as can be.
+type inquiry struct {
+	floor  int   // how many open pieces are not part of it
+	sent   int   // attempts so far
+	probes []int // places of series that are to be tried yet, the next one last
+	taken  []int // places of series whose oldest sample the receiver took
+	trying bool  // the next piece is a probe
+	found  answer
+}
+
+// inquire begins or goes on to find out why the receiver has refused the next
+// piece of r without saying what it wrote.
+func (s *Shipper) inquire(f *flight, r *request, now time.Time) {
+	f.request = none
+	q, p := r.inquiry, r.next()
+	if q != nil && q.trying {
+		if n := len(q.probes); n > 0 {
+			r.open[len(r.open)-1] = s.window.oldestPoint(q.probes[n-1])
+			q.probes = q.probes[:n-1]
+			return
+		}
+		// None was taken.
+		r.open = r.open[:len(r.open)-1]
+		q.trying = false
+		s.refuse(f, r, ReasonRejected, &q.found, s.pointwise(r.next()), now)
+		return
+	}
+	at := s.window.inhabited(p)
+	if len(at) == 1 {
+		s.accuse(f, r, at[0], now)
+		return
+	}
+	p.refused = true
+	if q != nil {
+		return
+	}
+	if len(r.open) == 0 {
+		r.open = append(r.open, r.piece)
+	}
+	q = &inquiry{floor: len(r.open) - 1, trying: true, found: f.answer}
+	q.probes = []int{at[len(at)-1], at[len(at)/2], at[0]}
+	if len(at) < maxProbes {
+		q.probes = []int{at[1], at[0]}
+	}
+	r.inquiry = q
+	last := len(q.probes) - 1
+	r.open = append(r.open, s.window.oldestPoint(q.probes[last]))
+	q.probes = q.probes[:last]
+}
+
+// tookProbe notes that the receiver takes something of the piece in question.
+func (s *Shipper) tookProbe(f *flight, r *request) {
+	f.request = none
+	q := r.inquiry
+	q.taken = append(q.taken, r.next().series.first)
+	q.trying, q.probes = false, nil
+	r.open = r.open[:len(r.open)-1]
+}
+
+// pointwise tells whether every series of p has one point at most, so that the
+// receiver would have taken silently what it has already.
+func (s *Shipper) pointwise(p *piece) bool {
+	members := s.window.members(p)
+	for i := range members {
+		if members[i].points() > 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// accuse books a series that was refused alone, and lets it travel alone for a
+// while, so that the next windows are not bisected because of it.
+func (s *Shipper) accuse(f *flight, r *request, place int, now time.Time) {
+	s.window.series[place].aloneUntil = now.Add(aloneFor).UnixMilli()
+	known := s.pointwise(r.next())
+	if q := r.inquiry; q != nil {
+		for _, taken := range q.taken {
+			known = known && taken != place
+		}
+	}
+	s.refuse(f, r, ReasonRejected, &f.answer, known, now)
+}
+
+// prepare divides what r has to send next as far as it must be, and returns
+// it; nil if nothing is left to send.
+func (s *Shipper) prepare(f *flight, r *request, now time.Time) *piece {
+	for {
+		p := r.next()
+		if p == nil {
+			return nil
+		}
+		if q := r.inquiry; q != nil && q.sent >= maxInquiry {
+			if q.trying {
+				r.open, q.trying = r.open[:len(r.open)-1], false
+				continue
+			}
+			s.refuse(f, r, ReasonIsolationLimit, &q.found, true, now)
+			continue
+		}
+		if p.refused {
+			if first, second, ok := s.window.bisect(*p); ok {
+				first.half = true
+				r.divide(first, second)
+				continue
+			}
+		}
+		if limit := s.learned.Limit; limit > 0 && p.points() > limit {
+			if first, second, ok := s.window.halve(*p); ok {
+				r.divide(first, second)
+				continue
+			}
+		}
+		return p
+	}
+}
+
+// conclude books the final answer to the next piece of r, of which the
+// receiver has got, and leaves it. What it did not get is dropped for reason,
+// or unconfirmed if an earlier attempt may have stored it.
+func (s *Shipper) conclude(f *flight, r *request, got wal.Totals, reason Reason, a *answer, known bool) {
+	p := r.next()
+	rest := p.counts
+	if f.protocol == config.ProtocolV1 {
+		u := s.window.unsupported(p)
+		r.outcome.drop(ReasonUnsupported, u)
+		rest = rest.Sub(u)
+	}
+	got = least(got, rest)
+	r.outcome.sent = r.outcome.sent.Add(got)
+	if lost := rest.Sub(got); !lost.IsZero() {
+		if givenUp := reason == ReasonIsolationLimit || reason == ReasonMaxBlock; givenUp || known && !p.doubt {
+			r.outcome.drop(reason, lost)
+		} else {
+			r.outcome.unconfirmed = r.outcome.unconfirmed.Add(lost)
+		}
+		s.reportLost(a, reason, lost, p.doubt)
+	}
+	s.leave(f, r)
+}
+
+// leave takes the next piece of r from what is left of it.
+func (s *Shipper) leave(f *flight, r *request) {
+	f.request = none
+	if n := len(r.open); n > 0 {
+		r.open = r.open[:n-1]
+	}
+	if q := r.inquiry; q != nil && len(r.open) <= q.floor {
+		r.inquiry = nil
+	}
+	if len(r.open) > 0 {
+		return
+	}
+	r.done = true
+	s.unsaved = true
+	s.outcome.add(r.outcome)
+}
