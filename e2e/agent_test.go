@@ -37,7 +37,7 @@ type agent struct {
 
 // launch starts `sql2metrics run` and waits for nothing. The process ends with
 // the test, and its log is shown if the test failed.
-func launch(t *testing.T, s setup) *agent {
+func launch(t testing.TB, s setup) *agent {
 	t.Helper()
 	if s.storage == "" {
 		s.storage = filepath.Join(t.TempDir(), "data")
@@ -62,7 +62,7 @@ func launch(t *testing.T, s setup) *agent {
 }
 
 // command starts the binary with the arguments. It ends with the test.
-func command(t *testing.T, uid uint32, args ...string) *agent {
+func command(t testing.TB, uid uint32, args ...string) *agent {
 	t.Helper()
 	path, err := program()
 	if err != nil {
@@ -95,7 +95,7 @@ func command(t *testing.T, uid uint32, args ...string) *agent {
 }
 
 // start launches an agent and waits until it is ready.
-func start(t *testing.T, s setup) *agent {
+func start(t testing.TB, s setup) *agent {
 	t.Helper()
 	a := launch(t, s)
 	a.waitReady(t)
@@ -103,7 +103,7 @@ func start(t *testing.T, s setup) *agent {
 }
 
 // waitReady waits until the agent's web server says that it is ready.
-func (a *agent) waitReady(t *testing.T) {
+func (a *agent) waitReady(t testing.TB) {
 	t.Helper()
 	eventually(t, "the agent to be ready", func() error {
 		if a.hasExited() {
@@ -137,7 +137,7 @@ func (a *agent) kill() {
 }
 
 // signal sends a signal and waits for nothing.
-func (a *agent) signal(t *testing.T, s syscall.Signal) {
+func (a *agent) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	if err := a.cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func (a *agent) signal(t *testing.T, s syscall.Signal) {
 }
 
 // stop sends SIGTERM and expects the agent to exit with 0.
-func (a *agent) stop(t *testing.T) {
+func (a *agent) stop(t testing.TB) {
 	t.Helper()
 	a.signal(t, syscall.SIGTERM)
 	if code := a.exitCode(t); code != 0 {
@@ -154,7 +154,7 @@ func (a *agent) stop(t *testing.T) {
 }
 
 // exitCode waits until the process has ended, and returns its exit code.
-func (a *agent) exitCode(t *testing.T) int {
+func (a *agent) exitCode(t testing.TB) int {
 	t.Helper()
 	eventually(t, "the process to exit", func() error {
 		if !a.hasExited() {
@@ -181,7 +181,7 @@ func (a *agent) get(path string) ([]byte, error) {
 }
 
 // metrics returns the samples of /metrics by series, as they are printed.
-func (a *agent) metrics(t *testing.T) map[string]float64 {
+func (a *agent) metrics(t testing.TB) map[string]float64 {
 	t.Helper()
 	body, err := a.get("/metrics")
 	if err != nil {

@@ -27,7 +27,7 @@ type ledger struct {
 }
 
 // follow starts to read the log in a folder, which must be there.
-func follow(t *testing.T, path string) *ledger {
+func follow(t testing.TB, path string) *ledger {
 	t.Helper()
 	r, err := wal.Read(path)
 	if err != nil {
@@ -48,7 +48,7 @@ func follow(t *testing.T, path string) *ledger {
 }
 
 // close reads what is there now, and stops. Only then may the ledger be read.
-func (l *ledger) close(t *testing.T) {
+func (l *ledger) close(t testing.TB) {
 	t.Helper()
 	select {
 	case <-l.stopped:
