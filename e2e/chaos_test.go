@@ -1,0 +1,204 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sql2metrics/e2e/receiver"
+)
+
+// TestChaos kills the agent at random times while its receiver is in random
+// moods and the protocol changes between lives. What the log acknowledged is
+// at the receiver in the end, each series in order, one value per series and
+// time, none invented; and every page scraped on the way accounts for every
+// sample. E2E_SEED repeats a run's choices, SOAK=1 makes it long.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	kills := 10
+	if soak() {
+		kills = 50
+	}
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("E2E_SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+	}
+	t.Logf("E2E_SEED=%d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+
+	r := receiver.Start(t, receiver.Options{})
+	s := newShop(t, 100)
+	s.trade(t)
+	storage := filepath.Join(t.TempDir(), "data")
+	watch := func(protocol receiver.Message) setup {
+		endpoint := r.URL()
+		if protocol != "" {
+			endpoint += "\n    protobuf_message: " + string(protocol)
+		}
+		return setup{config: s.config(200*time.Millisecond, endpoint), storage: storage}
+	}
+
+	// A first life in peace makes the folder that the ledger follows.
+	a := start(t, watch(""))
+	l := follow(t, storage)
+	waitForSamples(t, a, 100)
+	a.kill()
+	b := books{receiver: r}
+	for i := range kills {
+		life := newLife(random)
+		t.Logf("life %d: %s", i, life)
+		a := launch(t, watch(life.protocol))
+		if !life.stillborn {
+			a.waitReady(t)
+		}
+		for _, m := range life.moods {
+			m.enter(t, r)
+			time.Sleep(m.lasts)
+			if !life.stillborn {
+				b.check(t, a)
+			}
+		}
+		a.kill()
+	}
+
+	calm.enter(t, r)
+	a = start(t, watch(""))
+	waitForSamples(t, a, 100)
+	eventually(t, "nothing to be pending", func() error {
+		if n := b.check(t, a)["pending"]; n > 0 {
+			return fmt.Errorf("%v samples are", n)
+		}
+		return nil
+	})
+	a.stop(t)
+	if err := a.hasLogged("endpoint stopped, everything is shipped"); err != nil {
+		t.Error(err)
+	}
+
+	l.close(t)
+	l.compare(t, r.Samples(t, everything))
+	repeated := l.checkDeliveries(t, r.Requests())
+	t.Logf("%d kills, %d pages checked; %d samples in %d series, %d deliveries of one that was there already",
+		kills, b.pages, l.count, len(l.samples), repeated)
+}
+
+// life is one run of the agent, from its start to its SIGKILL.
+type life struct {
+	protocol  receiver.Message // empty: what the agent has learned
+	stillborn bool             // killed without having been waited for
+	moods     []mood           // of the receiver, one after the other
+}
+
+func newLife(random *rand.Rand) life {
+	l := life{
+		protocol:  []receiver.Message{"", receiver.V1, receiver.V2}[random.IntN(3)],
+		stillborn: random.IntN(4) == 0,
+	}
+	all := moods(random)
+	for range 1 + random.IntN(4) {
+		m := all[random.IntN(len(all))]
+		m.lasts = time.Duration(random.Int64N(int64(600 * time.Millisecond)))
+		l.moods = append(l.moods, m)
+	}
+	return l
+}
+
+// String says what happens in a life.
+func (l life) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "protocol %q, stillborn %t; the receiver is", l.protocol, l.stillborn)
+	for _, m := range l.moods {
+		fmt.Fprintf(&b, " %s for %s,", m.name, m.lasts.Round(time.Millisecond))
+	}
+	return b.String() + " and the agent is killed"
+}
+
+// mood is what a receiver does with requests for a while.
+type mood struct {
+	name   string
+	answer receiver.Behaviour // nil: connections are refused
+	lasts  time.Duration
+}
+
+var calm = mood{name: "up", answer: receiver.Up}
+
+func moods(random *rand.Rand) []mood {
+	return []mood{
+		calm,
+		calm,
+		{name: "down"},
+		{name: "slow", answer: receiver.Slow(time.Duration(random.Int64N(int64(200 * time.Millisecond))))},
+		{name: "slow to answer", answer: receiver.SlowAnswer(time.Duration(random.Int64N(int64(200 * time.Millisecond))))},
+		{name: "429", answer: tooMany("")},
+		{name: "429, Retry-After 0", answer: tooMany("0")},
+		{name: "429, Retry-After 1", answer: tooMany("1")},
+		{name: "500", answer: receiver.Status(http.StatusInternalServerError, 0)},
+		{name: "503", answer: receiver.Status(http.StatusServiceUnavailable, 0)},
+		{name: "reset", answer: receiver.Reset},
+		{name: "reset after storing", answer: receiver.StoreThenReset},
+		{name: "500 after storing", answer: storeThenFail},
+	}
+}
+
+func (m mood) enter(t *testing.T, r *receiver.Receiver) {
+	t.Helper()
+	if m.answer == nil {
+		r.Refuse()
+		return
+	}
+	r.Behave(m.answer)
+	r.Listen(t)
+}
+
+// tooMany answers 429 with a Retry-After of so many seconds, or without one.
+func tooMany(retryAfter string) receiver.Behaviour {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		if retryAfter != "" {
+			w.Header().Set("Retry-After", retryAfter)
+		}
+		http.Error(w, "the test wants fewer", http.StatusTooManyRequests)
+	}
+}
+
+// storeThenFail stores the request and says that it could not.
+func storeThenFail(w http.ResponseWriter, r *http.Request, store http.Handler) {
+	store.ServeHTTP(httptest.NewRecorder(), r)
+	http.Error(w, "the test wants it to look lost", http.StatusInternalServerError)
+}
+
+// books are what the pages of one endpoint said so far.
+type books struct {
+	receiver *receiver.Receiver
+	last     map[string]float64
+	pages    int
+}
+
+// check scrapes a page and checks that it accounts for every sample appended,
+// that no account went back, not even over a kill, and that the receiver has
+// what is said to be sent. It returns the accounts.
+func (b *books) check(t *testing.T, a *agent) map[string]float64 {
+	t.Helper()
+	now := accounts(t, a.metrics(t), "endpoint0")
+	for _, name := range []string{"appended", "sent", "unconfirmed"} {
+		if now[name] < b.last[name] {
+			t.Errorf("page %d: %s went from %v to %v", b.pages, name, b.last[name], now[name])
+		}
+	}
+	received := 0
+	for _, samples := range b.receiver.Samples(t, everything) {
+		received += len(samples)
+	}
+	if float64(received) < now["sent"] {
+		t.Errorf("page %d: %v samples sent, the receiver has %d", b.pages, now["sent"], received)
+	}
+	b.last = now
+	b.pages++
+	return now
+}
