@@ -20,10 +20,10 @@ import (
 const (
 	// accept asks for what Prometheus's own default asks for: OpenMetrics
 	// first, because it alone has exemplars and start timestamps.
-	accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6," +
-		"application/openmetrics-text;version=0.0.1;q=0.5," +
-		"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4," +
-		"text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+	accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7," +
+		"application/openmetrics-text;version=0.0.1;q=0.6," +
+		"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5," +
+		"text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 	// maxBody bounds an exposition, uncompressed: some 600,000 series.
 	maxBody = 64 << 20
 	// maxDrain is how much of an answer nobody wants is read, to keep its

@@ -30,7 +30,7 @@ type exposition struct {
 	target target
 	values *values
 	refusals
-	lines
+	lines lines
 
 	symbols *labels.SymbolTable
 	about   metadata   // of the family the parser is in

@@ -37,7 +37,10 @@ func (s schedule) next(t time.Time) time.Time { return s.last(t).Add(s.interval)
 // first returns when to run for the first time after a start at t: at the
 // next tick, or sooner for an interval so long that nobody would wait for it.
 func (s schedule) first(t time.Time) time.Time {
-	next := s.next(t)
+	next := s.next(t.Add(-1)) // a tick at t is not over
+	if s.interval <= startSpread {
+		return next
+	}
 	if soon := t.Add(s.offset % startSpread); soon.Before(next) {
 		return soon
 	}

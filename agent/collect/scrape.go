@@ -192,7 +192,7 @@ func (s *Scrape) points(dst []shown) []shown { return s.values.points(dst) }
 // off the page. It writes no stale markers.
 func (s *Scrape) Close() {
 	s.values.close()
-	s.exposition.close()
+	s.exposition.lines.close()
 	for _, c := range s.companions {
 		s.values.log.Release(c)
 	}
