@@ -87,7 +87,8 @@ func sameHost(req *http.Request, via []*http.Request) error {
 // errors name the source; one because the server could not be reached is a
 // [*ConnectError].
 func (e *Exposition) Scrape(ctx context.Context) (body []byte, contentType string, err error) {
-	limited, cancel := context.WithTimeoutCause(ctx, e.source.Timeout, &timeoutError{e.source.Timeout})
+	limited, cancel := context.WithTimeoutCause(ctx, e.source.Timeout,
+		fmt.Errorf("no whole page within %s: %w", e.source.Timeout, context.DeadlineExceeded))
 	defer cancel()
 	contentType, err = e.get(limited)
 	var connect *ConnectError
