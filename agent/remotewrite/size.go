@@ -25,7 +25,7 @@ func (s *Shipper) shrink(f *flight, r *request, now time.Time) {
 		return
 	}
 	p := r.next()
-	limit := max(1, p.points()/2)
+	limit := (p.points() + 1) / 2
 	if s.learned.Limit == 0 || limit < s.learned.Limit {
 		s.logger.Info("the endpoint finds requests too large; send smaller ones", "samples", limit, "answer", f.answer.String())
 		s.learned.Limit, s.unsaved = limit, true
