@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/version"
+
+	"sql2metrics/agent/remotewrite"
+	"sql2metrics/config"
+)
+
+// deadLetterCommand is what list and resend are commands of.
+func deadLetterCommand(app *kingpin.Application) *kingpin.CmdClause {
+	if cmd := app.GetCommand("deadletter"); cmd != nil {
+		return cmd
+	}
+	return app.Command("deadletter", "Look into what receivers have refused, and send it again. Safe beside a running agent.")
+}
+
+func addDeadLetterList(app *kingpin.Application) (string, command) {
+	cmd := deadLetterCommand(app).Command("list", "List the requests that receivers have refused, oldest first.")
+	endpoint := cmd.Flag("endpoint", "Only those of this endpoint.").String()
+	format := cmd.Flag("format", "Format of the list: table or json.").Default("table").Enum("table", "json")
+	return cmd.FullCommand(), func(g *global) error {
+		c, err := g.load()
+		if err != nil {
+			return err
+		}
+		letters, damaged := remotewrite.Letters(remotewrite.DeadLetterFolder(c.Storage.Path), *endpoint)
+		print := printLetters
+		if *format == "json" {
+			print = printLettersJSON
+		}
+		return errors.Join(print(g.stdout, letters), damaged)
+	}
+}
+
+func addDeadLetterResend(app *kingpin.Application) (string, command) {
+	cmd := deadLetterCommand(app).Command("resend", "Send refused requests again, the same bytes to the endpoint's present URL; those that are accepted are removed.")
+	endpoint := cmd.Flag("endpoint", "Only those of this endpoint.").String()
+	ids := cmd.Arg("id", "Which ones, as deadletter list shows them; all by default.").Strings()
+	return cmd.FullCommand(), func(g *global) error {
+		c, err := g.load()
+		if err != nil {
+			return err
+		}
+		letters, err := remotewrite.Letters(remotewrite.DeadLetterFolder(c.Storage.Path), *endpoint)
+		for _, id := range *ids {
+			if !slices.ContainsFunc(letters, func(l remotewrite.Letter) bool { return l.ID == id }) {
+				err = errors.Join(err, fmt.Errorf("deadletter: there is no %s; sql2metrics deadletter list shows what there is", id))
+			}
+		}
+		if len(*ids) > 0 {
+			letters = slices.DeleteFunc(letters, func(l remotewrite.Letter) bool { return !slices.Contains(*ids, l.ID) })
+		}
+		return errors.Join(err, resend(g, c, letters))
+	}
+}
+
+// resend sends letters to their endpoints, oldest first, and prints what
+// became of each.
+func resend(g *global, c *config.Config, letters []remotewrite.Letter) error {
+	ctx, stop := interruptible(g)
+	defer stop()
+	resenders := map[string]*remotewrite.Resender{}
+	for _, e := range c.RemoteWrite {
+		r, err := remotewrite.NewResender(e, "sql2metrics/"+version.Version)
+		if err != nil {
+			return fmt.Errorf("deadletter: endpoint %s: %w", e.Name, err)
+		}
+		defer r.Close()
+		resenders[e.Name] = r
+	}
+	failed := 0
+	for _, l := range letters {
+		answer, err := "", fmt.Errorf("no endpoint has this name in %s; name one so, and send it again", g.configFile)
+		if r := resenders[l.Endpoint]; r != nil {
+			answer, err = r.Resend(ctx, l)
+		}
+		if err != nil {
+			failed++
+			answer = "failed: " + err.Error()
+		}
+		if _, err := fmt.Fprintf(g.stdout, "%s %s: %s\n", l.Endpoint, l.ID, answer); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("deadletter: %d of %d requests were not taken and are kept", failed, len(letters))
+	}
+	return nil
+}
+
+func printLetters(w io.Writer, letters []remotewrite.Letter) error {
+	if len(letters) == 0 {
+		_, err := fmt.Fprintln(w, "the dead letter is empty")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ENDPOINT\tID\tGIVEN UP\tREASON\tSAMPLES\tHISTOGRAMS\tEXEMPLARS\tBYTES\tANSWER")
+	for _, l := range letters {
+		words, _, _ := strings.Cut(l.Words, "\n")
+		if l.Status != 0 {
+			words = fmt.Sprintf("%d %s", l.Status, words)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", l.Endpoint, l.ID, l.Time.Format(time.RFC3339), l.Reason,
+			l.Samples, l.Histograms, l.Exemplars, l.Bytes, words)
+	}
+	return t.Flush()
+}
+
+func printLettersJSON(w io.Writer, letters []remotewrite.Letter) error {
+	type listed struct {
+		ID    string `json:"id"`
+		Bytes int64  `json:"bytes"`
+		remotewrite.Letter
+	}
+	all := make([]listed, 0, len(letters))
+	for _, l := range letters {
+		all = append(all, listed{l.ID, l.Bytes, l})
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(all)
+}

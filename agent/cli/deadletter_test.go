@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"sql2metrics/agent/remotewrite"
+	"sql2metrics/config"
+	"sql2metrics/wal"
+)
+
+// refuse ships a sample of each series to a receiver that refuses them, so that
+// each is in the dead letter of the configuration in the working directory.
+func refuse(t *testing.T, series ...string) {
+	t.Helper()
+	c, err := config.Load("sql2metrics.yml", config.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	log, err := wal.Open(t.Context(), wal.Options{Path: c.Storage.Path, Sync: wal.SyncNever}, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, err := remotewrite.OpenDeadLetter(remotewrite.DeadLetterOptions{
+		Path: remotewrite.DeadLetterFolder(c.Storage.Path), MaxBytes: c.Storage.DeadLetterMaxBytes,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipper, err := remotewrite.New(remotewrite.Options{
+		Endpoint: c.RemoteWrite[0], Log: log, Logger: slog.New(slog.DiscardHandler), UserAgent: "test", DeadLetter: dead,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := epoch
+	for _, name := range series {
+		round := wal.Round{Samples: []wal.Sample{{Series: log.Series(labels.FromStrings("__name__", name), wal.Metadata{}), T: now.UnixMilli(), V: 1}}}
+		if _, err := log.Append(&round, now); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Hour)
+		if _, err := shipper.Step(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := shipper.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDeadLetter(t *testing.T) {
+	golden, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	taking := ""
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || taking == "" || !strings.Contains(string(body), taking) {
+			http.Error(w, "out of order sample", http.StatusBadRequest)
+		}
+	}))
+	defer receiver.Close()
+	text := "remote_write: [{name: mimir, protobuf_message: prometheus.WriteRequest, url: \"" + receiver.URL + "/push\"}]\n" +
+		"sources: [{name: shop, type: sqlite, path: shop.db, collectors: [shop]}]\n" +
+		"collectors: [{collector_name: shop, metrics: [{metric_name: n, type: gauge, help: N., values: [n], query: SELECT 1 AS n}]}]\n"
+	if err := os.WriteFile("sql2metrics.yml", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	run := func(args ...string) {
+		var stdout, stderr strings.Builder
+		code := Main(args, &stdout, &stderr)
+		out.WriteString("$ sql2metrics " + strings.Join(args, " ") + "\n" + stdout.String())
+		if stderr.Len() > 0 {
+			out.WriteString("-- stderr --\n" + stderr.String())
+		}
+		out.WriteString("-- exit " + string(rune('0'+code)) + " --\n")
+	}
+	run("deadletter", "list")
+	refuse(t, "first", "second")
+	run("deadletter", "list")
+	run("deadletter", "list", "--format=json", "--endpoint=mimir")
+	run("deadletter", "list", "--endpoint=other")
+	run("deadletter", "resend", "20260301T130000-2-0", "none")
+	taking = "second"
+	run("deadletter", "resend")
+	run("deadletter", "list")
+
+	got := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(out.String(), "127.0.0.1:9009")
+	file := filepath.Join(golden, "deadletter.golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
+	}
+}
