@@ -222,6 +222,9 @@ func (a *Agent) openEndpoints() error {
 	if err != nil {
 		return err
 	}
+	if err := remotewrite.Adopt(a.log, a.config.RemoteWrite, a.logger); err != nil {
+		return fmt.Errorf("look for cursors to take over: %w", err)
+	}
 	for _, e := range a.config.RemoteWrite {
 		s, err := remotewrite.New(remotewrite.Options{
 			Endpoint:       e,
@@ -317,7 +320,7 @@ func (a *Agent) openDatabase(s config.Source) (shown []collect.Shown, err error)
 		return nil, err
 	}
 	a.clients = append(a.clients, client)
-	health := &collect.Health{}
+	health := collect.NewHealth(s.Name, a.logger)
 	for _, q := range s.Queries {
 		w := collect.NewWorker(collect.WorkerOptions{
 			Source: s, Query: q, Client: client, Health: health,
