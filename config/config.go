@@ -57,11 +57,12 @@ const (
 // Storage is where the log lives and how large it may grow.
 type Storage struct {
 	Path          string        // data; --storage.path overrides it
-	MaxBytes      int64         // 1GiB; everything under Path
+	MaxBytes      int64         // 1GiB, at least 16MiB; everything under Path
 	Fsync         Fsync         // interval
 	FsyncInterval time.Duration // 1s
 	// DeadLetterMaxBytes is what the dead letters of all endpoints may take of
-	// MaxBytes, and is below it; 64MiB, or a quarter of a smaller MaxBytes.
+	// MaxBytes, of which at least 12MiB are left; 64MiB, or a quarter of a
+	// smaller MaxBytes.
 	DeadLetterMaxBytes int64
 }
 

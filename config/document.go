@@ -116,14 +116,26 @@ func (d *document) finish() {
 	}
 }
 
+// finishStorage divides max_bytes between the log and the dead letters. A
+// share that holds less than a few rounds would lose samples to eviction from
+// the first minute on, and look like a working configuration.
 func (d *document) finishStorage() {
 	s := &d.config.Storage
+	if s.MaxBytes < leastMaxBytes {
+		d.storage.at("max_bytes").fail("is below 16MiB: the log evicts by whole segments, each up to an eighth of it, "+
+			"and would drop what waits for a receiver after a few rounds",
+			"write 16MiB or more: some 5 bytes for each sample of the longest outage to survive")
+		return
+	}
 	switch {
 	case !d.storage.has("dead_letter_max_bytes"):
 		s.DeadLetterMaxBytes = min(s.DeadLetterMaxBytes, s.MaxBytes/4)
 	case s.DeadLetterMaxBytes >= s.MaxBytes:
 		d.storage.at("dead_letter_max_bytes").fail(fmt.Sprintf("is not below max_bytes, which is %d bytes and covers the dead letters too", s.MaxBytes),
 			"make it a fraction of max_bytes")
+	case s.MaxBytes-s.DeadLetterMaxBytes < leastLogBytes:
+		d.storage.at("dead_letter_max_bytes").fail(fmt.Sprintf("leaves the log %d bytes of max_bytes, less than the 12MiB it needs",
+			s.MaxBytes-s.DeadLetterMaxBytes), "make it a fraction of max_bytes")
 	}
 }
 

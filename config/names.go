@@ -12,20 +12,37 @@ import (
 // take any UTF-8: remote write 1.0 forbids others, and which protocol an
 // endpoint speaks is known only when it answers.
 
+// ownPrefixes begin the names of the agent's own registry: a collected metric
+// of such a name would be left out of the local page.
+var ownPrefixes = []string{"sql2metrics_", "go_", "process_", "promhttp_"}
+
+// companions are what is written beside the samples of a source.
+var companions = map[string]string{
+	"up":                                    "of each source",
+	"scrape_duration_seconds":               "of each source that is scraped",
+	"scrape_samples_scraped":                "of each source that is scraped",
+	"scrape_samples_post_metric_relabeling": "of each source that is scraped",
+	"scrape_series_added":                   "of each source that is scraped",
+}
+
 // metricName sets *into to a legal metric name that is not ours.
 func (n node) metricName(into *string) {
 	var s string
 	n.string(&s)
-	switch {
-	case s == "":
+	if s == "" {
 		return
-	case !model.LegacyValidation.IsValidMetricName(s):
+	}
+	rename := "choose another name, such as db_" + s
+	if !model.LegacyValidation.IsValidMetricName(s) {
 		n.fail(fmt.Sprintf("%q is not a legal metric name: receivers of remote write 1.0 take letters, digits, _ and : and no digit first", s),
 			"write "+legalName(s, ":"))
-	case s == "up":
-		n.fail("up is the agent's own metric of each source", "choose another name")
-	case strings.HasPrefix(s, "sql2metrics_"):
-		n.fail(fmt.Sprintf("%s begins with sql2metrics_, as the agent's own metrics do", s), "choose another name")
+	} else if of, ours := companions[s]; ours {
+		n.fail(fmt.Sprintf("%s is the agent's own metric %s", s, of), rename)
+	}
+	for _, prefix := range ownPrefixes {
+		if strings.HasPrefix(s, prefix) {
+			n.fail(fmt.Sprintf("%s begins with %s, as the agent's own metrics do, and would be left out of the local page", s, prefix), rename)
+		}
 	}
 	*into = s
 }
