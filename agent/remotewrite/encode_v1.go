@@ -4,7 +4,8 @@ import "github.com/prometheus/prometheus/prompb"
 
 // The fields of prometheus.WriteRequest and what is in it.
 const (
-	tagV1Series = 1<<3 | wireBytes
+	tagV1Series   = 1<<3 | wireBytes
+	tagV1Metadata = 3<<3 | wireBytes
 
 	tagV1Label     = 1<<3 | wireBytes
 	tagV1Exemplar  = 3<<3 | wireBytes

@@ -19,6 +19,8 @@ type metrics struct {
 	retries  prometheus.Counter
 	bytes    prometheus.Counter
 	duration prometheus.Histogram
+
+	metadataSent, metadataFailed prometheus.Counter
 }
 
 func newMetrics(s *Shipper, r prometheus.Registerer) (*metrics, error) {
@@ -41,7 +43,15 @@ func newMetrics(s *Shipper, r prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}),
 	}
-	m.collectors = []prometheus.Collector{m.requests, m.retries, m.bytes, m.duration, newLedgerCollector(s)}
+	m.metadataSent = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: namespace + "metadata_sent_total",
+		Help: "Metric families whose type and help the receiver accepted, in the requests of 1.0 that have nothing else. Under 2.0 they are with the samples.",
+	})
+	m.metadataFailed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: namespace + "metadata_failed_total",
+		Help: "Metric families whose type and help the receiver did not accept; they go again with the next ones.",
+	})
+	m.collectors = []prometheus.Collector{m.requests, m.retries, m.bytes, m.duration, m.metadataSent, m.metadataFailed, newLedgerCollector(s)}
 	if r == nil {
 		return m, nil
 	}

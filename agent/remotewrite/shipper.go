@@ -56,6 +56,7 @@ type Shipper struct {
 	flights []*flight
 	encoder encoder
 
+	metadata   metadataSender
 	deadLetter *DeadLetter
 	letter     []byte // scratch
 
@@ -127,6 +128,7 @@ func New(o Options) (*Shipper, error) {
 	if s.metrics, err = newMetrics(s, o.Registerer); err != nil {
 		return nil, errors.Join(fmt.Errorf("register metrics: %w", err), s.Close())
 	}
+	s.metadata = metadataSender{MetadataConfig: o.Endpoint.MetadataConfig, client: client, metrics: s.metrics}
 	return s, nil
 }
 
@@ -137,6 +139,7 @@ func (s *Shipper) Name() string { return s.endpoint.Name }
 // nothing for this endpoint any more. To keep what is not sent for the next
 // start, close the log first: it closes the cursors of all endpoints together.
 func (s *Shipper) Close() error {
+	s.metadata.stop()
 	s.metrics.unregister()
 	s.client.http.CloseIdleConnections()
 	return errors.Join(s.reader.Close(), s.cursor.Close())
