@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path"
 	"strconv"
@@ -143,7 +144,7 @@ func preview(ctx context.Context, g *global, s config.Source, q config.Query, cl
 		Source:  s,
 		Query:   q,
 		Client:  &recorder{Source: client, result: &r},
-		Health:  &collect.Health{},
+		Health:  collect.NewHealth(s.Name, slog.New(slog.DiscardHandler)), // its words are the error's
 		Log:     log,
 		Metrics: collect.NewMetrics(prometheus.NewRegistry()),
 		Logger:  g.logger,

@@ -14,10 +14,11 @@ import (
 type failure string
 
 const (
-	failedConnect failure = "connect" // the server could not be reached
-	failedTimeout failure = "timeout" // the query ran into its timeout
-	failedQuery   failure = "query"   // the server refused the query or broke off; its exposition is malformed
-	failedAppend  failure = "append"  // the log could not be written
+	failedConnect failure = "connect"    // the server could not be reached
+	failedTimeout failure = "timeout"    // the query ran into its timeout
+	failedQuery   failure = "query"      // the server refused the query or broke off; its exposition is malformed
+	failedAppend  failure = "append"     // the log could not be written
+	clockBack     failure = "clock_back" // nothing was run; counted among the skipped ticks
 )
 
 func classify(err error) failure {
@@ -32,6 +33,8 @@ func classify(err error) failure {
 		return failedTimeout
 	case errors.As(err, &unwritten):
 		return failedAppend
+	case errors.Is(err, errClockBack):
+		return clockBack
 	}
 	return failedQuery
 }
@@ -45,6 +48,7 @@ func (e *appendError) Unwrap() error { return e.err }
 // account counts and logs what becomes of a worker's runs.
 type account struct {
 	what    string // the worker runs: query or scrape
+	shared  bool   // a Health says when the source is down
 	metrics *queryMetrics
 	logger  *slog.Logger
 
@@ -53,17 +57,27 @@ type account struct {
 }
 
 // ended writes a line to the log when a run fails in another way than the one
-// before, or no longer.
+// before, or no longer. That a source is down is said once for all its
+// queries, by its Health if it has one.
 func (a *account) ended(err error, rows, series int) {
-	why := classify(err)
+	why, before := classify(err), a.failing
+	a.failing = why
 	switch {
-	case why == a.failing:
+	case why == before:
+	case why == clockBack:
+		a.logger.Warn(a.what+" skipped", "reason", string(why), "err", err)
+	case why == failedConnect && a.shared, why == "" && before == failedConnect && a.shared:
 	case err != nil:
 		a.logger.Warn(a.what+" failed", "reason", string(why), "err", err)
 	default:
 		a.logger.Info(a.what+" works again", "rows", rows, "series", series)
 	}
-	a.failing = why
+}
+
+// behindClock counts a tick that is not after the newest sample.
+func (a *account) behindClock() error {
+	a.metrics.clockBack.Inc()
+	return errClockBack
 }
 
 // failed counts a failure and returns it.

@@ -82,15 +82,17 @@ type rig struct {
 
 func newRig(t *testing.T, source config.Source, query config.Query, db sources.Source) *rig {
 	t.Helper()
-	r := &rig{t: t, now: t0, logged: &strings.Builder{}, reg: prometheus.NewRegistry(), health: &Health{}}
+	r := &rig{t: t, now: t0, logged: &strings.Builder{}, reg: prometheus.NewRegistry()}
 	r.log = openLog(t)
 	r.reader = r.log.Reader(wal.Position{})
 	t.Cleanup(func() { r.reader.Close() })
 	r.metrics = NewMetrics(r.reg)
+	logger := slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{ReplaceAttr: dropTime}))
+	r.health = NewHealth(source.Name, logger)
 	r.Worker = NewWorker(WorkerOptions{
 		Source: source, Query: query, Client: db, Health: r.health,
 		Log: r.log, Metrics: r.metrics,
-		Logger: slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{ReplaceAttr: dropTime})),
+		Logger: logger,
 		Clock:  func() time.Time { return r.now },
 	})
 	t.Cleanup(r.Worker.Close)

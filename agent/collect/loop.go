@@ -19,35 +19,49 @@ const (
 	maxRest = time.Minute
 )
 
+// errClockBack is why a step collects nothing while the clock is behind the
+// newest sample: it was set back, and samples would be refused anyway.
+var errClockBack = errors.New("the clock is behind the newest sample: nothing is collected until it has passed it")
+
 // loop is the clock and the backoff around a step.
 type loop struct {
 	schedule schedule
 	longest  time.Duration // a step may take
 	clock    func() time.Time
-	turned   *atomic.Int64 // Unix nanoseconds; 0 before the first turn
+	// begun and turned keep the loop's last turn in a time that no change of
+	// the clock moves.
+	begun  time.Time
+	turned *atomic.Int64 // nanoseconds since begun; 0 before the first turn
 }
 
 func newLoop(interval time.Duration, name string, longest time.Duration, clock func() time.Time) loop {
-	return loop{newSchedule(interval, name), longest, clock, &atomic.Int64{}}
+	return loop{newSchedule(interval, name), longest, clock, clock(), &atomic.Int64{}}
+}
+
+// turn notes that the loop turns, and returns the time.
+func (l loop) turn() time.Time {
+	now := l.clock()
+	l.turned.Store(max(1, int64(now.Sub(l.begun))))
+	return now
 }
 
 // overdue returns for how long the loop should have turned and has not.
 func (l loop) overdue(now time.Time) time.Duration {
-	turned := l.turned.Load()
+	turned := time.Duration(l.turned.Load())
 	if turned == 0 {
 		return 0
 	}
-	return max(0, now.Sub(time.Unix(0, turned))-l.longest-maxRest)
+	return max(0, now.Sub(l.begun)-turned-l.longest-maxRest)
 }
 
 // run calls step at each tick until ctx ends; skipped is told how many ticks
 // passed during a step. After a suspend, or a clock that was set forward, only
-// the newest tick is run.
+// the newest tick is run; after a clock that was set back, the next tick is the
+// next one of that clock.
 func (l loop) run(ctx context.Context, step func(context.Context, time.Time) error, skipped func(ticks int)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	l.turned.Store(l.clock().UnixNano())
-	due := l.schedule.first(l.clock())
+	due := l.schedule.first(l.turn())
 	tick := due // the stamp of the run that is due
 	backoff := retryMin
 	for {
@@ -56,8 +70,11 @@ func (l loop) run(ctx context.Context, step func(context.Context, time.Time) err
 			return
 		case <-timer.C:
 		}
-		now := l.clock()
-		l.turned.Store(now.UnixNano())
+		now := l.turn()
+		if due.Sub(now) > l.schedule.interval {
+			due = l.schedule.next(now)
+			tick = due
+		}
 		if rest := due.Sub(now); rest > 0 {
 			timer.Reset(min(rest, maxRest))
 			continue
@@ -67,7 +84,7 @@ func (l loop) run(ctx context.Context, step func(context.Context, time.Time) err
 		}
 		err := step(ctx, tick)
 
-		now = l.clock()
+		now = l.turn()
 		due = l.schedule.next(tick)
 		if newest := l.schedule.last(now); !newest.Before(due) {
 			skipped(int(newest.Sub(due)/l.schedule.interval) + 1)

@@ -222,6 +222,9 @@ func (m *mapper) resolve(columns []string) error {
 }
 
 func quoted(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
 	q := make([]string, len(names))
 	for i, n := range names {
 		q[i] = fmt.Sprintf("%q", n)
@@ -229,6 +232,8 @@ func quoted(names []string) string {
 	return strings.Join(q, ", ")
 }
 
-func sameSlice(a, b []string) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+// sameSlice tells whether known is the slice that is there. One without
+// elements is not recognised: it costs nothing to look at again.
+func sameSlice(known, there []string) bool {
+	return len(known) == len(there) && len(known) > 0 && &known[0] == &there[0]
 }

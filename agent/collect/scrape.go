@@ -123,8 +123,7 @@ func (s *Scrape) Overdue(now time.Time) time.Duration { return s.loop.overdue(no
 // [context.DeadlineExceeded] after the source's timeout.
 func (s *Scrape) Step(ctx context.Context, tick time.Time) error {
 	if tick.UnixMilli() <= s.lastStamp {
-		s.metrics.clockBack.Inc()
-		return nil
+		return s.behindClock()
 	}
 	s.lastStamp = tick.UnixMilli()
 	s.metrics.lastRun.Set(seconds(tick))

@@ -38,6 +38,7 @@ type Self struct {
 	loop     loop
 	logger   *slog.Logger
 	clock    func() time.Time
+	last     time.Time // the tick before
 	failing  bool
 }
 
@@ -62,9 +63,14 @@ func (s *Self) Run(ctx context.Context) { s.loop.run(ctx, s.Step, func(int) {}) 
 // goroutine may ask.
 func (s *Self) Overdue(now time.Time) time.Duration { return s.loop.overdue(now) }
 
-// Step appends the registry's samples and up as one round, stamped tick. The
-// error has been logged.
+// Step appends the registry's samples and up as one round, stamped tick. It
+// skips a tick that is not after the last one. An error of the registry or the
+// log has been logged.
 func (s *Self) Step(_ context.Context, tick time.Time) error {
+	if !tick.After(s.last) {
+		return errClockBack
+	}
+	s.last = tick
 	s.values.begin(tick)
 	gathered, err := s.gatherer.Gather()
 	for _, mf := range gathered {

@@ -2,7 +2,6 @@ package collect
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,24 +15,50 @@ import (
 )
 
 // Health is what the workers of one source know together of whether it can be
-// reached. The zero Health knows nothing. Any goroutine may use it.
+// reached, so that an outage is one line in the log however many queries it
+// hits. Any goroutine may use it.
 type Health struct {
-	mu sync.Mutex
-	at time.Time
-	up bool
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	at   time.Time // when a query last found out
+	err  error     // why it could not reach the source
+	down bool      // as last told
 }
 
-func (h *Health) saw(up bool, at time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.up, h.at = up, at
+// NewHealth returns a Health that knows nothing of the source of that name.
+func NewHealth(source string, logger *slog.Logger) *Health {
+	return &Health{logger: logger.With("source", source)}
 }
 
-// since returns the newest knowledge if it is not older than t.
-func (h *Health) since(t time.Time) (up, ok bool) {
+// saw notes what a query found out: that the source was reached at a time, or
+// why it was not.
+func (h *Health) saw(err error, at time.Time) {
+	h.mu.Lock()
+	h.err, h.at = err, at
+	h.mu.Unlock()
+	h.tell(err)
+}
+
+// tell logs it when the source goes, with the reason, and when it comes back.
+func (h *Health) tell(err error) {
+	h.mu.Lock()
+	down := h.down
+	h.down = err != nil
+	h.mu.Unlock()
+	switch {
+	case err != nil && !down:
+		h.logger.Warn("source is down", "err", err)
+	case err == nil && down:
+		h.logger.Info("source is back")
+	}
+}
+
+// since returns what queries last found out, if it is not older than t.
+func (h *Health) since(t time.Time) (err error, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.up, !h.at.Before(t) && !h.at.IsZero()
+	return h.err, !h.at.Before(t) && !h.at.IsZero()
 }
 
 // UpOptions are what an Up is made of. All fields are needed.
@@ -59,11 +84,12 @@ type Up struct {
 	series  *wal.Series
 	round   wal.Round
 	loop    loop
+	clock   func() time.Time
 	metrics *Metrics
 	logger  *slog.Logger
 
-	last time.Time // the tick before
-	down bool
+	last    time.Time // the tick before
+	failing bool      // the last sample could not be appended
 }
 
 // NewUp returns a worker that has not run yet. Close it when it has stopped.
@@ -80,6 +106,7 @@ func NewUp(o UpOptions) *Up {
 			Help: "Whether the source answered.",
 		}),
 		loop:    newLoop(o.Source.Interval, o.Source.Name, o.Source.Timeout, o.Clock),
+		clock:   o.Clock,
 		metrics: o.Metrics,
 		logger:  o.Logger.With("source", o.Source.Name),
 	}
@@ -95,46 +122,43 @@ func (u *Up) Overdue(now time.Time) time.Duration { return u.loop.overdue(now) }
 // Step appends one sample of up, stamped tick. The error, if the source does
 // not answer, is for the loop's backoff, and has been logged.
 func (u *Up) Step(ctx context.Context, tick time.Time) error {
-	up, known := u.health.since(u.last)
+	if !tick.After(u.last) {
+		return errClockBack
+	}
+	err, known := u.health.since(u.last)
 	u.last = tick
-	var err error
 	if !known {
-		up, err = u.ping(ctx)
+		err = u.ping(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		u.health.tell(err)
 	}
 	var v float64
-	if up {
+	if err == nil {
 		v = 1
 	}
 	u.metrics.up.WithLabelValues(u.source.Name).Set(v)
 	u.round.Samples = append(u.round.Samples[:0], wal.Sample{Series: u.series, T: tick.UnixMilli(), V: v})
-	_, appendErr := u.log.Append(&u.round, tick)
-	u.report(up, err, appendErr)
+	_, unwritten := u.log.Append(&u.round, u.clock())
+	if (unwritten != nil) != u.failing {
+		u.failing = unwritten != nil
+		if u.failing {
+			u.logger.Warn("up cannot be appended", "err", unwritten)
+		} else {
+			u.logger.Info("up is appended again")
+		}
+	}
+	if known {
+		return nil // whoever found out backs off itself
+	}
 	return err
 }
 
-func (u *Up) ping(ctx context.Context) (bool, error) {
+func (u *Up) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, u.source.Timeout)
 	defer cancel()
-	err := u.client.Ping(ctx)
-	return err == nil, err
-}
-
-// report logs when the source goes or comes back. Why it went is logged by the
-// queries, unless nothing but this worker has asked it.
-func (u *Up) report(up bool, pingErr, appendErr error) {
-	err := errors.Join(pingErr, appendErr)
-	switch {
-	case up && u.down:
-		u.logger.Info("source is back")
-	case !up && !u.down:
-		u.logger.Warn("source does not answer", "err", err)
-	case appendErr != nil:
-		u.logger.Debug("up not appended", "err", appendErr)
-	}
-	u.down = !up
+	return u.client.Ping(ctx)
 }
 
 // Close gives back what the worker holds in the log. It writes no stale

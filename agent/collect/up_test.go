@@ -52,7 +52,7 @@ func TestUp(t *testing.T) {
 			log := openLog(t)
 			reader := log.Reader(wal.Position{})
 			defer reader.Close()
-			health := &Health{}
+			health := NewHealth("db", discard)
 			db := &database{pings: c.pings}
 			metrics := NewMetrics(prometheus.NewRegistry())
 			u := NewUp(UpOptions{
@@ -63,7 +63,11 @@ func TestUp(t *testing.T) {
 			for i, want := range c.want {
 				tick := t0.Add(time.Duration(i+1) * time.Minute)
 				if c.queries[i] != unknown {
-					health.saw(c.queries[i] == up, tick.Add(-time.Second))
+					var err error
+					if c.queries[i] == down {
+						err = errDown
+					}
+					health.saw(err, tick.Add(-time.Second))
 				}
 				_ = u.Step(t.Context(), tick)
 				wantSample := fmt.Sprintf("up{instance=\"h:1\", job=\"pg\", team=\"shop\"} %d @%d\n", want, 60*(i+1))
@@ -89,8 +93,8 @@ func TestWorkersTellHealth(t *testing.T) {
 	}})
 	for i, want := range []bool{false, false, true, true} {
 		r.step(i + 1)
-		if up, ok := r.health.since(t0); up != want || !ok {
-			t.Errorf("after round %d: up %v (known %v), want %v", i+1, up, ok, want)
+		if err, ok := r.health.since(t0); (err == nil) != want || !ok {
+			t.Errorf("after round %d: %v (known %v), want up %v", i+1, err, ok, want)
 		}
 	}
 }

@@ -61,10 +61,11 @@ func NewWorker(o WorkerOptions) *Worker {
 		values: values{log: o.Log},
 		account: account{
 			what:    "query",
+			shared:  true,
 			metrics: o.Metrics.query(o.Source.Name, o.Query.Collector, o.Query.Name),
 			logger:  o.Logger.With("source", o.Source.Name, "collector", o.Query.Collector, "query", o.Query.Name),
 		},
-		loop:  newLoop(o.Query.Interval, name, o.Query.Timeout, o.Clock),
+		loop:  newLoop(o.Query.Interval, name, o.Query.Timeout+watchdog, o.Clock),
 		clock: o.Clock,
 	}
 	t := newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels)
@@ -102,8 +103,7 @@ func (w *Worker) turn(ctx context.Context, tick time.Time) error {
 // query's timeout.
 func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 	if tick.UnixMilli() <= w.lastStamp {
-		w.metrics.clockBack.Inc()
-		return nil
+		return w.behindClock()
 	}
 	w.lastStamp = tick.UnixMilli()
 	w.metrics.lastRun.Set(seconds(tick))
@@ -126,8 +126,12 @@ func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 	return w.succeed(tick, now)
 }
 
+// watchdog is how much longer than its timeout a query may take before the
+// worker gives up on the source, which ends queries at their timeout itself.
+const watchdog = 2 * time.Second
+
 func (w *Worker) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, w.query.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, w.query.Timeout+watchdog)
 	defer cancel()
 	return w.client.Query(ctx, w.query, w.each)
 }
@@ -181,7 +185,11 @@ func (w *Worker) endRefusals() {
 // timeout says nothing: the server may be busy with the query, or gone.
 func (w *Worker) observeHealth(err error, now time.Time) {
 	if err == nil || classify(err) != failedTimeout {
-		w.health.saw(classify(err) != failedConnect, now)
+		var unreached *sources.ConnectError
+		if !errors.As(err, &unreached) {
+			err = nil
+		}
+		w.health.saw(err, now)
 	}
 }
 

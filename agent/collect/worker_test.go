@@ -120,6 +120,16 @@ func TestRefusedCells(t *testing.T) {
 	}
 }
 
+func TestResultWithoutColumns(t *testing.T) {
+	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{{rows: [][]sources.Value{{}}}}})
+	if got := r.step(1); got != "" {
+		t.Errorf("appended %s", got)
+	}
+	if want := `the result has no column \"status\", \"n\"; it has none`; !strings.Contains(r.logged.String(), want) {
+		t.Errorf("the log does not say %s:\n%s", want, r.logged)
+	}
+}
+
 func TestMissingColumnFailsItsMetricAlone(t *testing.T) {
 	other := config.Metric{Name: "other", Type: config.Gauge, KeyLabels: []string{"nothing"}, Values: []string{"none"}}
 	rows := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
@@ -203,7 +213,8 @@ func TestStopWritesNoMarkers(t *testing.T) {
 	r.step(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.Step(ctx, t0.Add(2*time.Second)); !errors.Is(err, context.Canceled) {
+	r.now = t0.Add(2 * time.Second)
+	if err := r.Step(ctx, r.now); !errors.Is(err, context.Canceled) {
 		t.Errorf("Step returned %v, want context.Canceled", err)
 	}
 	if got := newSamples(t, r.reader); got != "" {
@@ -221,8 +232,9 @@ func TestFailureIsLoggedOncePerChange(t *testing.T) {
 		r.now = t0.Add(time.Duration(i+1) * time.Second)
 		_ = r.turn(t.Context(), r.now)
 	}
-	want := `level=WARN msg="query failed" source=db collector=c query=q reason=connect err="connect to source db: connection refused"
+	want := `level=WARN msg="source is down" source=db err="connect to source db: connection refused"
 level=WARN msg="query failed" source=db collector=c query=q reason=timeout err="query timed out: context deadline exceeded"
+level=INFO msg="source is back" source=db
 level=INFO msg="query works again" source=db collector=c query=q rows=1 series=1
 `
 	if diff := cmp.Diff(want, r.logged.String()); diff != "" {
@@ -235,15 +247,79 @@ level=INFO msg="query works again" source=db collector=c query=q rows=1 series=1
 	}
 }
 
+// settable is a clock that can be set, over one that only goes forward.
+type settable struct {
+	real   func() time.Time
+	offset time.Duration
+}
+
+func (c *settable) now() time.Time { return c.real().Add(c.offset) }
+
+// A loop whose clock is set back goes on at once, so that its steps can count
+// what they refuse; one whose clock jumps ahead runs the newest tick. Neither
+// makes it look stuck.
+func TestLoopOutlivesSteppedClocks(t *testing.T) {
+	for name, step := range map[string]time.Duration{"back": -time.Hour, "ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				clock := &settable{real: time.Now}
+				l := newLoop(10*time.Second, "x", 0, clock.now)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+				defer cancel()
+				var before, after int
+				l.run(ctx, func(context.Context, time.Time) error {
+					if before++; before == 10 {
+						clock.offset += step
+					}
+					if clock.offset != 0 {
+						after++
+					}
+					return nil
+				}, func(int) {})
+				if after < 15 {
+					t.Errorf("%d steps after the clock was set, want one each 10 s", after)
+				}
+				if late := l.overdue(clock.now()); late > 0 {
+					t.Errorf("the loop looks stuck for %s", late)
+				}
+			})
+		})
+	}
+}
+
+func TestOverdue(t *testing.T) {
+	now := t0
+	l := newLoop(time.Second, "x", 5*time.Second, func() time.Time { return now })
+	if late := l.overdue(t0.Add(time.Hour)); late != 0 {
+		t.Errorf("a loop that has not begun is overdue for %s", late)
+	}
+	l.turn()
+	if late := l.overdue(t0.Add(5*time.Second + maxRest)); late != 0 {
+		t.Errorf("overdue for %s within the longest step and rest", late)
+	}
+	if late := l.overdue(t0.Add(5*time.Second + maxRest + 7*time.Minute)); late.Round(time.Second) != 7*time.Minute {
+		t.Errorf("overdue for %s, want 7m", late)
+	}
+}
+
 func TestClockBackRefusesRounds(t *testing.T) {
 	rows := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
 	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{rows}})
 	r.step(10)
-	if got := r.step(5); got != "" {
+	for i := range 3 {
+		r.now = t0.Add(time.Duration(5+i) * time.Second)
+		if err := r.turn(t.Context(), r.now); !errors.Is(err, errClockBack) {
+			t.Errorf("turn returned %v, want errClockBack", err)
+		}
+	}
+	if got := newSamples(t, r.reader); got != "" {
 		t.Errorf("appended %s", got)
 	}
-	if n := testutil.ToFloat64(r.metrics.skipped.WithLabelValues("db", "c", "q", "clock_back")); n != 1 {
-		t.Errorf("counted %v, want 1", n)
+	if n := strings.Count(r.logged.String(), "reason=clock_back"); n != 1 {
+		t.Errorf("said %d times, want once:\n%s", n, r.logged)
+	}
+	if n := testutil.ToFloat64(r.metrics.skipped.WithLabelValues("db", "c", "q", "clock_back")); n != 3 {
+		t.Errorf("counted %v, want 3", n)
 	}
 	if got := r.step(11); got == "" {
 		t.Error("nothing appended after the clock passed the last stamp")
