@@ -16,10 +16,13 @@ var errClosed = errors.New("log is closed")
 // error. now is the time of append, by which segments are cut; it is not the
 // samples' time.
 //
-// What is refused is refused for good. After an error the whole round may be
-// appended again: what is already there is then refused and not doubled. With
-// SyncAlways an error may mean that the round is in the log but not yet safe
-// against power loss, which a later sync makes up for.
+// What cannot be written, because the disk is full or failing, is kept in
+// memory, in order, and written by a later Sync; Appended.Kept says what. The
+// caller does not append it again. What is refused is refused for good.
+//
+// An error means that the log is closed, or that a round was lost because it
+// is larger than all that may wait, or, with SyncAlways, that the round is in
+// the log but not yet safe against power loss, which a later sync makes up for.
 //
 // Anyone may call it; appends are made one after the other.
 func (l *Log) Append(r *Round, now time.Time) (Appended, error) {
@@ -40,6 +43,30 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	}
 	l.now = max(l.now, now)
 	l.series.forget(l.now)
+	if len(l.waiting.rounds) > 0 {
+		return l.wait(Appended{}, copyRound(r))
+	}
+	out, rest, err := l.writeRound(r, now)
+	if err == nil {
+		return out, nil
+	}
+	l.log.Error("the log cannot be written; rounds wait in memory for as long as there is room, free some space or mend the disk", "err", err)
+	l.waiting.why = err
+	return l.wait(out, rest)
+}
+
+// wait keeps what could not be written of a round.
+func (l *Log) wait(out Appended, rest waitingRound) (Appended, error) {
+	out.Kept = l.keep(rest)
+	if out.Kept != rest.counts() {
+		return out, fmt.Errorf("round of %d samples is lost, it is too large to wait in memory: %w", len(rest.Samples), l.waiting.why)
+	}
+	return out, nil
+}
+
+// writeRound appends a round and the housekeeping that goes with it. With an
+// error, rest is a copy of what it has neither written nor refused.
+func (l *Log) writeRound(r *Round, now int64) (out Appended, rest waitingRound, err error) {
 	if l.open != nil && l.due(now) {
 		l.seal(now)
 	}
@@ -47,14 +74,16 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	if seg == nil {
 		seg = l.newSegment(now)
 	}
-	refused := l.encode(r, seg, now)
-	l.refused = l.refused.Add(refused)
-	out := Appended{Refused: refused}
+	out.Refused = l.encode(r, seg, now)
+	l.refused = l.refused.Add(out.Refused)
 	if len(l.enc.frames) == 0 {
-		return out, nil
+		return out, rest, nil
 	}
 	l.makeRoom(int64(len(l.enc.out)))
 	kept, err := l.write(seg)
+	if err != nil {
+		rest = copyTaken(r, l.enc.taken[l.enc.takenIn(kept):])
+	}
 	before := l.end.Totals
 	l.commit(seg, kept)
 	out.Appended = l.end.Totals.Sub(before)
@@ -62,7 +91,7 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 		l.seal(now)
 	}
 	l.makeRoom(0)
-	return out, err
+	return out, rest, err
 }
 
 // encode makes the round's frames for seg and returns what it refused.
@@ -227,6 +256,7 @@ func (l *Log) commit(seg *openSegment, kept int) {
 		if l.open == seg {
 			l.grow(seg, int64(len(e.out)))
 		}
+		l.remember(seg, e.out[:f.out])
 	}
 	if seg.file != nil && l.open != seg {
 		l.end.Seq = e.frames[len(e.frames)-1].header.seq

@@ -82,7 +82,7 @@ func TestEveryKind(t *testing.T) {
 		},
 		Exemplars: []Exemplar{{Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 95, V: 2}},
 	}, testStart)
-	if want := (Appended{Totals{1, 2, 2}, Totals{1, 3, 1}}); out != want {
+	if want := (Appended{Appended: Totals{1, 2, 2}, Refused: Totals{1, 3, 1}}); out != want {
 		t.Fatalf("%+v, want %+v", out, want)
 	}
 	l.Series(a.Labels(), Metadata{Type: "counter", Help: "A, better."})

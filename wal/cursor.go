@@ -46,6 +46,7 @@ type Cursor struct {
 	file   File
 	slot   int  // where the next save goes: the other one is synced
 	dirty  bool // slot has been written and not synced
+	failed bool // its sync failed, after which the kernel may call it written
 	record cursorRecord
 	buf    []byte
 }
@@ -187,7 +188,7 @@ func (c *Cursor) save() error {
 	if _, err := c.file.WriteAt(opSaveCursor, c.buf, int64(c.slot)*cursorSlotSize); err != nil {
 		return fmt.Errorf("save cursor %q: %w", c.name, err)
 	}
-	c.dirty = true
+	c.dirty, c.failed = true, false
 	return nil
 }
 
@@ -198,8 +199,14 @@ func (c *Cursor) sync(durable bool) error {
 	if !c.dirty || c.file == nil {
 		return nil
 	}
+	if c.failed {
+		if err := c.save(); err != nil {
+			return err
+		}
+	}
 	if durable {
 		if err := c.file.Sync(opSyncCursor); err != nil {
+			c.failed = true
 			return fmt.Errorf("sync cursor %q: %w", c.name, err)
 		}
 	}

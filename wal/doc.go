@@ -59,6 +59,14 @@
 // is sealed its whole table once more, in frames of their own that have the
 // sequence number of the last frame and count nothing.
 //
+// After an fdatasync that failed, the kernel may take what it could not write
+// for written. What is not known to be on the disk is therefore written again
+// from memory, to a file <name>.seg.new that is renamed when it is synced. If
+// nothing of the segment was synced, that replaces it. Otherwise the new one is
+// named by the first frame in it and begins with the series table so far, in
+// frames as above. A segment ends where the next one that has a whole header
+// begins: copies of frames that the old file still has are not read.
+//
 // A round is cut into frames of 2,000 samples; one write puts them all at the
 // segment's end. The first round of a segment brings the segment's header
 // along, so there is none without a frame. A segment is sealed when it has 8
@@ -172,7 +180,10 @@
 //     order, in part, and with the file's length ahead of its bytes.
 //   - A write that fails may have written any part of its bytes. They are cut
 //     off again; where that fails too, the segment is left and what is whole in
-//     it counts as appended.
+//     it counts as appended. What is not waits in memory, 8 MiB at most, and is
+//     written by a later sync step.
+//   - A sync that fails may have lost any of the bytes it was to make safe, and
+//     is not to be believed if it succeeds the next time.
 //   - Bytes that have been synced may still rot. The CRC finds it; no more than
 //     the frames hit, and what comes after them in an open segment of series
 //     they introduced, is lost.

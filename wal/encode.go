@@ -96,6 +96,14 @@ func (e *encoder) resetFrame() {
 	e.bytes, e.minT, e.maxT = 0, 0, 0
 }
 
+// takenIn is how many items are in the first frames of the round.
+func (e *encoder) takenIn(frames int) int {
+	if frames == 0 {
+		return 0
+	}
+	return e.frames[frames-1].taken
+}
+
 func (e *encoder) counts() Totals {
 	return Totals{
 		Samples:    uint64(len(e.samples)),

@@ -88,6 +88,13 @@ func (s *spyFS) Remove(op, path string) error {
 	return s.osFileSystem.Remove(op, path)
 }
 
+func (s *spyFS) Rename(op, from, to string) error {
+	if err := s.call(op); err != nil {
+		return err
+	}
+	return s.osFileSystem.Rename(op, from, to)
+}
+
 func (s *spyFS) SyncDir(op, path string) error {
 	if err := s.call(op); err != nil {
 		return err
@@ -185,8 +192,8 @@ func TestFileOperations(t *testing.T) {
 	}
 }
 
-// TestFailedWrite appends a round to a disk that fails in the middle, then
-// again to one that works: each sample is there once, in every case.
+// TestFailedWrite appends rounds to a disk that fails in the middle and works
+// again: each sample is there once, in order, in every case.
 func TestFailedWrite(t *testing.T) {
 	noSpace := errors.New("no space left, says the test")
 	for name, c := range map[string]struct {
@@ -228,21 +235,29 @@ func TestFailedWrite(t *testing.T) {
 			now = now.Add(time.Second)
 			r := roundOf(series, now, 0.1)
 			before := l.Stats().Appended
-			out, err := l.Append(r, now)
-			if err == nil || out.Appended.Samples != c.want {
-				t.Fatalf("appended %+v, %v; want %d samples and an error", out, err, c.want)
+			out := mustAppend(t, l, r, now)
+			if (out != Appended{Appended: Totals{Samples: c.want}, Kept: Totals{Samples: 5000 - c.want}}) {
+				t.Fatalf("%+v, want %d samples appended and the others kept", out, c.want)
 			}
-			if got := l.Stats().Appended.Sub(before); got != out.Appended {
-				t.Errorf("totals rose by %+v, Append says %+v", got, out.Appended)
-			}
-			spy.fail(nil)
-			out = mustAppend(t, l, r, now)
-			if out.Appended.Samples != 5000-c.want || out.Refused.Samples != c.want {
-				t.Errorf("again: %+v; want %d appended", out, 5000-c.want)
+			if s := l.Stats(); s.Appended.Sub(before) != out.Appended || s.Waiting != out.Kept || s.WriteErrors == 0 {
+				t.Errorf("%+v, Append says %+v", s, out)
 			}
 			note(r)
+			// As long as one waits the next does too, and may reuse its slices.
 			now = now.Add(time.Second)
 			r = roundOf(series, now, 0.2)
+			note(r)
+			if out := mustAppend(t, l, r, now); out.Kept.Samples != 5000 {
+				t.Errorf("behind one that waits: %+v", out)
+			}
+			clear(r.Samples)
+			spy.fail(nil)
+			mustSync(t, l, now)
+			if s := l.Stats(); !s.Waiting.IsZero() || s.Appended.Samples != uint64(len(want)) || s.Lost != (Lost{}) || !s.Refused.IsZero() {
+				t.Errorf("after the disk has come back: %+v", s)
+			}
+			now = now.Add(time.Second)
+			r = roundOf(series, now, 0.3)
 			mustAppend(t, l, r, now)
 			note(r)
 			mustSync(t, l, now)

@@ -3,6 +3,8 @@ package wal
 import (
 	"io/fs"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // FileSystem is every touch of the disk but the lock. It is a seam: each
@@ -14,6 +16,11 @@ type FileSystem interface {
 	OpenFile(op, path string, flag int, perm fs.FileMode) (File, error)
 	ReadDir(op, path string) ([]fs.DirEntry, error)
 	Remove(op, path string) error
+	// Rename puts a file in the place of another, which is replaced.
+	Rename(op, from, to string) error
+	// Free returns the bytes that the agent's user may still write to the file
+	// system of path, and how many it has.
+	Free(op, path string) (free, size int64, err error)
 	// SyncDir makes the names in a folder safe against power loss.
 	SyncDir(op, path string) error
 }
@@ -28,7 +35,6 @@ type File interface {
 	// Sync makes the file's bytes and its length safe against power loss.
 	Sync(op string) error
 	Truncate(op string, size int64) error
-	Size(op string) (int64, error)
 	Close() error
 }
 
@@ -44,7 +50,12 @@ const (
 	opCutWrite      = "cut failed write"
 	opSyncSegment   = "sync segment"
 	opSyncFolder    = "sync folder"
+	opRewrite       = "write segment again"
+	opSyncRewrite   = "sync segment written again"
+	opRename        = "rename"
 	opRemoveSegment = "remove segment"
+	opFree          = "ask for free space"
+	opMeasure       = "measure folder"
 	opRead          = "read segment"
 	opOpenCursor    = "open cursor"
 	opSaveCursor    = "save cursor"
@@ -68,6 +79,16 @@ func (osFileSystem) ReadDir(_, path string) ([]fs.DirEntry, error) { return os.R
 
 func (osFileSystem) Remove(_, path string) error { return os.Remove(path) }
 
+func (osFileSystem) Rename(_, from, to string) error { return os.Rename(from, to) }
+
+func (osFileSystem) Free(_, path string) (free, size int64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return 0, 0, os.NewSyscallError("statfs", err)
+	}
+	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize), nil
+}
+
 func (osFileSystem) SyncDir(_, path string) error {
 	d, err := os.Open(path)
 	if err != nil {
@@ -87,11 +108,3 @@ func (f osFile) WriteAt(_ string, p []byte, off int64) (int, error) { return f.f
 func (f osFile) Sync(string) error                                  { return fdatasync(f.f) }
 func (f osFile) Truncate(_ string, size int64) error                { return f.f.Truncate(size) }
 func (f osFile) Close() error                                       { return f.f.Close() }
-
-func (f osFile) Size(string) (int64, error) {
-	info, err := f.f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}

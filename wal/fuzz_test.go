@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,8 +81,10 @@ type memorySegment struct {
 	bytes []byte
 }
 
-func (m memorySegment) segments() ([]uint64, error)       { return []uint64{1}, nil }
-func (m memorySegment) limit(uint64) (int64, bool, error) { return int64(len(m.bytes)), true, nil }
+func (m memorySegment) segments() ([]uint64, error) { return []uint64{1}, nil }
+func (m memorySegment) limit(uint64) (limit, error) {
+	return limit{int64(len(m.bytes)), math.MaxUint64, true}, nil
+}
 func (m memorySegment) ReadAt(_ string, p []byte, off int64) (int, error) {
 	return bytes.NewReader(m.bytes).ReadAt(p, off)
 }

@@ -77,12 +77,16 @@ type Log struct {
 
 	segments      []segment // oldest first, the open one last
 	readable      []uint64  // those that are published
+	bounds        []uint64  // and of those, the ones with a whole header
 	open          *openSegment
-	rolled        []rolledSegment
+	rolled        []*openSegment // complete, waiting for their last sync
 	folderChanged bool
 	bytes         int64
+	unsynced      int // bytes of the copies of what is not synced
+	waiting       waiting
 
 	refused, evicted Totals
+	lost             Lost
 	writeErrors      uint64
 }
 
@@ -138,10 +142,18 @@ func (l *Log) syncFolders() {
 	}
 }
 
-// Close syncs, closes the files, those of open cursors too, and unlocks the
+// Close writes what waits in memory or counts it as lost, syncs, closes the files, those of open cursors too, and unlocks the
 // folder. The open segment stays as it is and is continued by the next Open.
 // The caller has stopped Run and whoever appends.
 func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.writeWaiting(l.now)
+	l.loseWaiting()
+	l.mu.Unlock()
 	err := l.syncer.to(maxSeq)
 	for _, c := range l.cursors.list() {
 		err = errors.Join(err, c.Close())

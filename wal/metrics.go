@@ -13,8 +13,8 @@ type metrics struct {
 	registerer prometheus.Registerer
 	fsync      prometheus.Histogram
 
-	appended, refused, evicted, writeErrors             *prometheus.Desc
-	segments, newerSegments, bytes, maxBytes, seriesNow *prometheus.Desc
+	appended, refused, evicted, waiting, lost, writeErrors *prometheus.Desc
+	segments, newerSegments, bytes, maxBytes, seriesNow    *prometheus.Desc
 }
 
 // newMetrics registers the log's metrics; with a nil registerer they are kept
@@ -34,7 +34,9 @@ func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
 		appended:      desc("appended_samples_total", "Samples in the log since it began, over restarts.", "kind"),
 		refused:       desc("refused_samples_total", "Samples refused because their time was not after the last of their series.", "kind"),
 		evicted:       desc("evicted_samples_total", "Samples removed to keep the size bound before every endpoint had passed them.", "kind"),
-		writeErrors:   desc("write_errors_total", "Writes to the log that failed."),
+		waiting:       desc("waiting_samples", "Samples that could not be written and wait in memory.", "kind"),
+		lost:          desc("lost_samples_total", "Samples that could not be written and fell out of memory, by what kept them from being written.", "kind", "reason"),
+		writeErrors:   desc("write_errors_total", "Writes and syncs of the log that failed."),
 		segments:      desc("segments", "Segments of the log on disk."),
 		newerSegments: desc("newer_segments", "Segments of a newer format version, which are left alone."),
 		bytes:         desc("size_bytes", "Size of the log on disk, cursors included."),
@@ -60,7 +62,7 @@ func (m *metrics) unregister() {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.fsync.Describe(ch)
 	for _, d := range []*prometheus.Desc{
-		m.appended, m.refused, m.evicted, m.writeErrors,
+		m.appended, m.refused, m.evicted, m.waiting, m.lost, m.writeErrors,
 		m.segments, m.newerSegments, m.bytes, m.maxBytes, m.seriesNow,
 	} {
 		ch <- d
@@ -73,15 +75,18 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	value := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
 	}
-	totals := func(d *prometheus.Desc, t Totals) {
-		value(d, prometheus.CounterValue, float64(t.Samples), "sample")
-		value(d, prometheus.CounterValue, float64(t.Histograms), "histogram")
-		value(d, prometheus.CounterValue, float64(t.Exemplars), "exemplar")
+	totals := func(d *prometheus.Desc, as prometheus.ValueType, t Totals, labels ...string) {
+		value(d, as, float64(t.Samples), append([]string{"sample"}, labels...)...)
+		value(d, as, float64(t.Histograms), append([]string{"histogram"}, labels...)...)
+		value(d, as, float64(t.Exemplars), append([]string{"exemplar"}, labels...)...)
 	}
 	s := m.log.Stats()
-	totals(m.appended, s.Appended)
-	totals(m.refused, s.Refused)
-	totals(m.evicted, s.Evicted)
+	totals(m.appended, prometheus.CounterValue, s.Appended)
+	totals(m.refused, prometheus.CounterValue, s.Refused)
+	totals(m.evicted, prometheus.CounterValue, s.Evicted)
+	totals(m.waiting, prometheus.GaugeValue, s.Waiting)
+	totals(m.lost, prometheus.CounterValue, s.Lost.NoSpace, "no_space")
+	totals(m.lost, prometheus.CounterValue, s.Lost.DiskError, "disk_error")
 	value(m.writeErrors, prometheus.CounterValue, float64(s.WriteErrors))
 	value(m.segments, prometheus.GaugeValue, float64(s.Segments))
 	value(m.newerSegments, prometheus.GaugeValue, float64(s.NewerSegments))

@@ -8,17 +8,18 @@ type published struct {
 	mu       sync.Mutex
 	stats    Stats
 	segments []uint64 // first sequence numbers of those that can be read; replaced, never changed
+	bounds   []uint64 // of those whose header is whole: there the one before ends
 	changed  chan struct{}
 }
 
 func newPublished() *published { return &published{changed: make(chan struct{})} }
 
 // set publishes everything but what syncs publish.
-func (p *published) set(s Stats, segments []uint64) {
+func (p *published) set(s Stats, segments, bounds []uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Synced = p.stats.Synced
-	p.stats, p.segments = s, segments
+	p.stats, p.segments, p.bounds = s, segments, bounds
 }
 
 // advance publishes that readers may read up to here. It never goes back: with
@@ -41,11 +42,12 @@ func (p *published) get() Stats {
 	return p.stats
 }
 
-// readable returns the segments there are and up to where they may be read.
-func (p *published) readable() ([]uint64, Position) {
+// readable returns the segments there are, those of them that have a whole
+// header, and up to where all may be read.
+func (p *published) readable() (segments, bounds []uint64, synced Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.segments, p.stats.Synced
+	return p.segments, p.bounds, p.stats.Synced
 }
 
 func (p *published) wait() <-chan struct{} {
@@ -59,6 +61,8 @@ func (p *published) wait() <-chan struct{} {
 type Stats struct {
 	Appended      Totals   // running totals after the newest frame, since the log began
 	Refused       Totals   // since Open
+	Waiting       Totals   // in memory until they can be written
+	Lost          Lost     // given up while waiting, since Open
 	Evicted       Totals   // removed before every open cursor had passed it, to keep MaxBytes; since Open
 	Synced        Position // what readers may read up to
 	Oldest        Position // just before the oldest frame there is
@@ -67,7 +71,7 @@ type Stats struct {
 	Segments      int      // NewerSegments are not among them
 	NewerSegments int      // of a newer format version, left alone
 	Series        int      // handles in memory
-	WriteErrors   uint64   // failed writes, since Open
+	WriteErrors   uint64   // failed writes and syncs, since Open
 }
 
 // Stats returns one consistent view. It never waits for the disk.
@@ -82,6 +86,8 @@ func (l *Log) publish() {
 	s := Stats{
 		Appended:    l.end.Totals,
 		Refused:     l.refused,
+		Waiting:     l.waiting.counts,
+		Lost:        l.lost,
 		Evicted:     l.evicted,
 		Oldest:      l.oldest(),
 		Bytes:       l.bytes,
@@ -97,21 +103,24 @@ func (l *Log) publish() {
 		}
 	}
 	if !l.sameSegments(s.Segments) {
-		l.readable = make([]uint64, 0, s.Segments)
+		l.readable, l.bounds = make([]uint64, 0, s.Segments), make([]uint64, 0, s.Segments)
 		for i := range l.segments {
-			if !l.segments[i].newer {
-				l.readable = append(l.readable, l.segments[i].first)
+			if seg := &l.segments[i]; !seg.newer {
+				l.readable = append(l.readable, seg.first)
+				if !seg.headless {
+					l.bounds = append(l.bounds, seg.first)
+				}
 			}
 		}
 	}
-	l.published.set(s, l.readable)
+	l.published.set(s, l.readable, l.bounds)
 	if l.o.Sync == SyncNever {
 		l.published.advance(l.end)
 	}
 }
 
 // sameSegments tells whether the published list still holds. Segments come at
-// the end and go at the beginning.
+// the end and go at the beginning; one that comes in between makes it longer.
 func (l *Log) sameSegments(n int) bool {
 	if len(l.readable) != n || n == 0 {
 		return len(l.readable) == n

@@ -67,9 +67,16 @@ type Reader struct {
 type segmentSource interface {
 	// segments returns the first sequence numbers in order.
 	segments() ([]uint64, error)
-	// limit returns up to which byte the segment can be read, and whether that
-	// is all it will ever have. math.MaxInt64 is the end of its file.
-	limit(segment uint64) (end int64, final bool, err error)
+	limit(segment uint64) (limit, error)
+}
+
+// limit is up to where a segment can be read.
+type limit struct {
+	end int64 // offset; math.MaxInt64 is the end of its file
+	// until is the first sequence number of the next segment: frames from
+	// there on, which a failed sync has left, have been written again.
+	until uint64
+	final bool // that is all the segment will ever have
 }
 
 // Reader returns a reader that begins after from, which is a cursor's or a
@@ -112,16 +119,16 @@ func (r *Reader) Next(f *Frame) error {
 				return err
 			}
 		}
-		end, final, err := r.source.limit(r.segment)
+		limit, err := r.source.limit(r.segment)
 		if err != nil {
 			return err
 		}
-		h, err := r.nextFrame(f, end, final)
+		h, err := r.nextFrame(f, limit)
 		if err == nil {
 			r.give(h, f)
 			return nil
 		}
-		if !errors.Is(err, io.EOF) || !final {
+		if !errors.Is(err, io.EOF) || !limit.final {
 			return err
 		}
 		if err := r.leave(); err != nil {
@@ -132,13 +139,13 @@ func (r *Reader) Next(f *Frame) error {
 
 // nextFrame decodes the next frame that has not been passed. io.EOF means
 // that the segment has no more for now.
-func (r *Reader) nextFrame(f *Frame, end int64, final bool) (frameHeader, error) {
+func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 	for {
-		h, frame, err := r.frames.at(r.offset, end)
+		h, frame, err := r.frames.at(r.offset, l.end)
 		if errors.Is(err, errDamaged) {
 			var next int64
-			if next, err = r.frames.next(r.offset+1, end); err != nil {
-				if errors.Is(err, io.EOF) && !final {
+			if next, err = r.frames.next(r.offset+1, l.end); err != nil {
+				if errors.Is(err, io.EOF) && !l.final {
 					r.frames.forget() // perhaps it is being written just now
 				}
 				return h, err
@@ -146,14 +153,23 @@ func (r *Reader) nextFrame(f *Frame, end int64, final bool) (frameHeader, error)
 			r.offset = next
 			if !r.damaged {
 				r.damaged = true
-				r.loadTable(next, end)
+				r.loadTable(next, l.end)
 			}
 			continue
 		}
 		if err != nil {
 			return h, err
 		}
+		if h.seq >= l.until {
+			return h, io.EOF
+		}
 		r.offset += int64(h.size())
+		if h.isTable() && r.seq == 0 {
+			// The segment was begun with what its frames refer to.
+			if err := r.payloads.decode(h, frame[frameHeaderSize:], &r.series, nil); err != nil {
+				r.damaged = true
+			}
+		}
 		if h.isTable() || h.seq <= r.seq {
 			continue
 		}
@@ -250,11 +266,11 @@ func (r *Reader) openNext() error {
 }
 
 func (r *Reader) open(first uint64) error {
-	end, _, err := r.source.limit(first)
+	limit, err := r.source.limit(first)
 	if err != nil {
 		return err
 	}
-	if end == 0 {
+	if limit.end == 0 {
 		return io.EOF
 	}
 	f, err := r.fs.OpenFile(opRead, segmentPath(r.path, first), os.O_RDONLY, 0)
@@ -262,7 +278,7 @@ func (r *Reader) open(first uint64) error {
 		return fmt.Errorf("open segment: %w", err)
 	}
 	r.frames.reset(f)
-	head, err := r.frames.bytes(0, segmentHeaderSize, end)
+	head, err := r.frames.bytes(0, segmentHeaderSize, limit.end)
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.Close()
 		return err
@@ -304,43 +320,68 @@ func (r *Reader) Close() error {
 type logSource struct{ published *published }
 
 func (s logSource) segments() ([]uint64, error) {
-	list, _ := s.published.readable()
+	list, _, _ := s.published.readable()
 	return list, nil
 }
 
-func (s logSource) limit(segment uint64) (int64, bool, error) {
-	_, synced := s.published.readable()
+func (s logSource) limit(segment uint64) (limit, error) {
+	_, bounds, synced := s.published.readable()
+	l := limit{end: math.MaxInt64, until: after(bounds, segment), final: true}
 	switch {
-	case segment < synced.Segment:
-		return math.MaxInt64, true, nil
 	case segment == synced.Segment:
-		return synced.Offset, false, nil
+		l.end, l.final = synced.Offset, false
+	case segment > synced.Segment:
+		l.end, l.final = 0, false
 	}
-	return 0, false, nil
+	return l, nil
+}
+
+// after returns the first of a sorted list that is larger, or one larger than
+// all sequence numbers.
+func after(list []uint64, n uint64) uint64 {
+	if i, _ := slices.BinarySearch(list, n+1); i < len(list) {
+		return list[i]
+	}
+	return math.MaxUint64
 }
 
 // folderSource is a folder that anyone may be writing.
 type folderSource struct {
-	path   string
-	fs     FileSystem
-	newest uint64 // as last listed
+	path string
+	fs   FileSystem
+	list []uint64 // as last listed
+
+	bounded, until uint64 // the segment that was last asked for, and where it ends
 }
 
-func (s *folderSource) segments() ([]uint64, error) {
-	list, err := listSegments(s.fs, s.path)
-	if len(list) > 0 {
-		s.newest = list[len(list)-1]
-	}
-	return list, err
+func (s *folderSource) segments() (list []uint64, err error) {
+	s.list, err = listSegments(s.fs, s.path)
+	return s.list, err
 }
 
 // limit says final when a newer segment is there: the writer had left this
 // one when it made that.
-func (s *folderSource) limit(segment uint64) (int64, bool, error) {
-	if s.newest <= segment {
+func (s *folderSource) limit(segment uint64) (limit, error) {
+	l := limit{end: math.MaxInt64, until: math.MaxUint64}
+	if s.bounded == segment {
+		l.until, l.final = s.until, true
+		return l, nil
+	}
+	if after(s.list, segment) == math.MaxUint64 {
 		if _, err := s.segments(); err != nil {
-			return 0, false, err
+			return l, err
 		}
 	}
-	return math.MaxInt64, s.newest > segment, nil
+	i, _ := slices.BinarySearch(s.list, segment+1)
+	if l.final = i < len(s.list); !l.final {
+		return l, nil
+	}
+	for _, next := range s.list[i:] {
+		if h, err := readSegmentHeader(s.fs, segmentPath(s.path, next)); err == nil && h.first == next {
+			l.until = next
+			break
+		}
+	}
+	s.bounded, s.until = segment, l.until
+	return l, nil
 }

@@ -33,6 +33,7 @@ func (l *Log) recover() error {
 	for _, e := range entries {
 		first, ok := segmentName(e.Name())
 		if !ok {
+			l.removePart(e.Name())
 			continue
 		}
 		info, err := e.Info()
@@ -40,7 +41,7 @@ func (l *Log) recover() error {
 			return fmt.Errorf("list segments: %w", err)
 		}
 		h, err := readSegmentHeader(l.fs, l.segmentPath(first))
-		s := segment{first: first, size: info.Size(), start: h.start, newer: errors.Is(err, errNewerVersion)}
+		s := segment{first: first, size: info.Size(), created: h.created, start: h.start, newer: errors.Is(err, errNewerVersion)}
 		switch {
 		case s.newer:
 			l.log.Warn("a segment of a newer format version is set aside; the version that wrote it can read it",
@@ -49,6 +50,7 @@ func (l *Log) recover() error {
 			l.log.Warn("segment has a damaged header; its frames stand for themselves",
 				"segment", l.segmentPath(first), "err", err)
 			h = segmentHeader{}
+			s.headless = true
 		default:
 			l.id = h.id
 		}
@@ -151,7 +153,7 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 		l.end.Seq = max(l.end.Seq, s.first) // the name is taken
 		return true, f.Close()
 	}
-	l.open = &openSegment{header: h, file: f, size: t.end, table: make([]*Series, 1, len(t.series))}
+	l.open = &openSegment{header: h, file: f, size: t.end, table: make([]*Series, 1, len(t.series)), tail: tail{gone: true}}
 	for ref, entry := range t.series[1:] {
 		s := l.series.intern(entry.Labels, entry.Metadata)
 		s.segment, s.described, s.ref = h.first, h.first, seriesRef(ref+1)
@@ -160,6 +162,18 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	}
 	l.open.tableLen = len(t.series) - 1
 	return true, nil
+}
+
+// removePart removes a segment that was to be written again when the process
+// ended. The one it was made from is still there.
+func (l *Log) removePart(name string) {
+	if !strings.HasSuffix(name, segmentSuffix+newSuffix) {
+		return
+	}
+	path := filepath.Join(segmentsFolder(l.o.Path), name)
+	if err := l.fs.Remove(opRemoveSegment, path); err != nil {
+		l.log.Warn("a part of a segment could not be removed", "path", path, "err", err)
+	}
 }
 
 // removeEmpty removes a segment that was made and not written when the power
@@ -225,8 +239,14 @@ func scanTail(f File, h segmentHeader) (t segmentTail, err error) {
 		}
 		off += int64(fh.size())
 		t.end = off
-		if fh.isTable() {
+		if fh.isTable() && t.frames > 0 {
 			t.sealed = true
+			continue
+		}
+		if fh.isTable() { // of a segment that was written again
+			if err := payloads.decode(fh, frame[frameHeaderSize:], &t.series, nil); err != nil {
+				t.damaged = true
+			}
 			continue
 		}
 		if t.frames > 0 && fh.seq <= t.seq {
@@ -307,12 +327,12 @@ func (l *Log) reopenUnsynced(written map[uint64]time.Time) error {
 	newest := slices.MaxFunc(slices.Collect(maps.Values(written)), time.Time.Compare)
 	waiting := make(map[uint64]bool)
 	for _, s := range l.rolled {
-		waiting[s.first] = true
+		waiting[s.header.first] = true
 	}
 	if l.open != nil {
 		waiting[l.open.header.first] = true
 	}
-	var rolled []rolledSegment
+	var rolled []*openSegment
 	for _, s := range l.segments {
 		if s.newer || waiting[s.first] || newest.Sub(written[s.first]) > recentlyWritten {
 			continue
@@ -324,7 +344,7 @@ func (l *Log) reopenUnsynced(written map[uint64]time.Time) error {
 		if err != nil {
 			return fmt.Errorf("open segment: %w", err)
 		}
-		rolled = append(rolled, rolledSegment{s.first, f})
+		rolled = append(rolled, &openSegment{header: segmentHeader{first: s.first}, file: f, tail: tail{gone: true}})
 	}
 	l.rolled = append(rolled, l.rolled...)
 	return nil

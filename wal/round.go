@@ -49,6 +49,10 @@ type Round struct {
 type Appended struct {
 	// Appended is in the log now.
 	Appended Totals
+	// Kept could not be written and waits in memory. It survives neither the
+	// process nor a disk that stays full for long: it is appended by a later
+	// Sync, refused then as any other, or counted in Stats.Lost.
+	Kept Totals
 	// Refused is not, and never will be: its time was not after the last one
 	// of its series, it was larger than a frame can be, or it was a histogram
 	// without a known schema.

@@ -9,10 +9,12 @@ import (
 
 // segment is what the writer knows of a file in the segments folder.
 type segment struct {
-	first uint64
-	size  int64
-	start Totals // running totals before its first frame
-	newer bool   // of a newer format version: not ours to read
+	first    uint64
+	size     int64
+	created  int64  // time of its first append; 0 unknown
+	start    Totals // running totals before its first frame
+	newer    bool   // of a newer format version: not ours to read
+	headless bool   // its header is damaged, and perhaps more than that
 }
 
 // openSegment is the one that rounds are appended to. Its file is made by the
@@ -23,6 +25,8 @@ type openSegment struct {
 	size     int64
 	table    []*Series // by reference; 0 is unused
 	tableLen int       // how many of them are on disk
+	tail     tail
+	failed   bool // a sync of it failed; the syncer's
 }
 
 // newSegment prepares the segment after the last frame.
@@ -30,6 +34,7 @@ func (l *Log) newSegment(now int64) *openSegment {
 	return &openSegment{
 		header: segmentHeader{id: l.id, first: l.end.Seq + 1, created: now, start: l.end.Totals, floor: l.floor},
 		table:  make([]*Series, 1, 64),
+		tail:   tail{end: tailStart{seq: l.end.Seq, totals: l.end.Totals, floor: l.floor}},
 	}
 }
 
@@ -44,7 +49,7 @@ func (l *Log) create(seg *openSegment) error {
 	}
 	seg.file = f
 	l.open = seg
-	l.segments = append(l.segments, segment{first: seg.header.first, start: seg.header.start})
+	l.segments = append(l.segments, segment{first: seg.header.first, created: seg.header.created, start: seg.header.start})
 	l.folderChanged = true
 	return nil
 }
@@ -76,24 +81,10 @@ func (l *Log) due(now int64) bool {
 func (l *Log) seal(now int64) {
 	seg, e := l.open, l.enc
 	e.reset()
-	for table := seg.table[1:]; len(table) > 0; {
-		n, bytes := 0, 0
-		for n < len(table) && n < tableItems && (n == 0 || bytes+seriesBytes(table[n]) <= frameBytes) {
-			s := table[n]
-			bytes += seriesBytes(s)
-			e.series = append(e.series, record.RefSeries{Ref: seriesRef(tableRef(seg, table) + n), Labels: s.labels})
-			if s.metadata != (Metadata{}) {
-				m := s.refMetadata()
-				m.Ref = seriesRef(tableRef(seg, table) + n)
-				e.metadata = append(e.metadata, m)
-			}
-			n++
-		}
-		e.encodeFrame(frameHeader{flags: flagTable, seq: l.end.Seq, appendedAt: now, before: l.end.Totals})
-		table = table[n:]
-	}
+	l.encodeTable(seg.table[1:], frameHeader{seq: l.end.Seq, appendedAt: now, before: l.end.Totals})
 	if _, err := seg.file.WriteAt(opSeal, e.out, seg.size); err == nil {
 		l.grow(seg, int64(len(e.out)))
+		l.remember(seg, e.out)
 	} else {
 		l.writeErrors++
 		cut := seg.file.Truncate(opCutWrite, seg.size)
@@ -103,13 +94,32 @@ func (l *Log) seal(now int64) {
 	l.leave(seg)
 }
 
-// tableRef is the reference of the first series in a rest of the table.
-func tableRef(seg *openSegment, rest []*Series) int { return len(seg.table) - len(rest) }
+// encodeTable appends frames with the first series of a segment's table.
+func (l *Log) encodeTable(series []*Series, h frameHeader) {
+	e := l.enc
+	h.flags = flagTable
+	for ref := 1; len(series) > 0; {
+		n, bytes := 0, 0
+		for n < len(series) && n < tableItems && (n == 0 || bytes+seriesBytes(series[n]) <= frameBytes) {
+			s := series[n]
+			bytes += seriesBytes(s)
+			e.series = append(e.series, record.RefSeries{Ref: seriesRef(ref + n), Labels: s.labels})
+			if s.metadata != (Metadata{}) {
+				m := s.refMetadata()
+				m.Ref = seriesRef(ref + n)
+				e.metadata = append(e.metadata, m)
+			}
+			n++
+		}
+		e.encodeFrame(h)
+		ref, series = ref+n, series[n:]
+	}
+}
 
 // leave hands the open segment over to the next sync, which closes it.
 func (l *Log) leave(seg *openSegment) {
 	l.open = nil
-	l.rolled = append(l.rolled, rolledSegment{seg.header.first, seg.file})
+	l.rolled = append(l.rolled, seg)
 }
 
 // abandon leaves a segment that a failed write has put so many bytes into,

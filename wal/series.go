@@ -145,6 +145,11 @@ func (l *Log) Series(lset labels.Labels, m Metadata) *Series {
 func (l *Log) Release(s *Series) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.giveBack(s)
+}
+
+// giveBack is Release for who has l.mu.
+func (l *Log) giveBack(s *Series) {
 	if s.users--; s.users == 0 {
 		l.series.release(s, l.now)
 	}

@@ -23,16 +23,12 @@ const (
 // maxSeq asks syncer.to for all there is.
 const maxSeq = math.MaxUint64
 
-// rolledSegment is a segment that is complete and waits for its last sync.
-type rolledSegment struct {
-	first uint64
-	file  File
-}
-
-// Sync is the step that Run makes each interval: it seals a segment that has
-// grown too old, syncs frames and then cursors, and removes the segments that
-// all open cursors have passed. Appends go on meanwhile. After an error the
-// synced position stands where it was, and the next call tries again.
+// Sync is the step that Run makes each interval: it writes what waits in
+// memory, seals a segment that has grown too old, syncs frames and then
+// cursors, and removes the segments that all open cursors have passed. Appends
+// go on meanwhile. After an error the synced position stands where it was, and
+// the next call tries again: what could not be synced is written again first,
+// to a new segment.
 // Anyone may call it.
 func (l *Log) Sync(now time.Time) error {
 	l.mu.Lock()
@@ -40,6 +36,7 @@ func (l *Log) Sync(now time.Time) error {
 		l.mu.Unlock()
 		return errClosed
 	}
+	l.writeWaiting(now.UnixMilli())
 	if ms := now.UnixMilli(); l.open != nil && l.due(ms) {
 		l.seal(ms)
 	}
@@ -97,67 +94,89 @@ func (s *syncer) to(seq uint64) error {
 	if l.published.get().Synced.Seq >= seq {
 		return nil
 	}
+	if err := s.rewriteFailed(); err != nil {
+		s.countError()
+		return err
+	}
 
 	l.mu.Lock()
-	rolled, end, folder := l.rolled, l.end, l.folderChanged
+	rolled, open, end, folder := l.rolled, l.open, l.end, l.folderChanged
 	l.rolled, l.folderChanged = nil, false
-	var file File
-	if l.open != nil {
-		file = l.open.file
+	var size int64
+	var at tailStart
+	if open != nil {
+		size, at = open.size, l.here()
 	}
 	l.mu.Unlock()
 
-	err := s.files(&rolled, file, end, &folder)
+	done, err := s.files(rolled, open, end, &folder)
+
+	l.mu.Lock()
+	for _, seg := range rolled[:done] {
+		l.forgetTail(seg)
+	}
+	l.rolled = append(rolled[done:len(rolled):len(rolled)], l.rolled...)
+	l.folderChanged = l.folderChanged || folder
+	if err == nil && open != nil {
+		l.synced(open, size, at)
+	}
+	if open != nil && open.failed && l.open == open {
+		l.leave(open)
+	}
+	l.mu.Unlock()
 	if err != nil {
-		l.mu.Lock()
-		l.rolled = append(rolled, l.rolled...)
-		l.folderChanged = l.folderChanged || folder
-		l.mu.Unlock()
+		s.countError()
 		return err
 	}
 	l.published.advance(end)
 	return nil
 }
 
+func (s *syncer) countError() {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.writeErrors++
+}
+
 // files syncs what has changed, in the order that keeps an older frame from
-// being less safe than a newer one. What is done is taken from rolled and
-// folder. The caller holds s.mu and not Log.mu.
-func (s *syncer) files(rolled *[]rolledSegment, open File, end Position, folder *bool) error {
+// being less safe than a newer one, and returns how many of rolled are done
+// with. The caller holds s.mu and not Log.mu.
+func (s *syncer) files(rolled []*openSegment, open *openSegment, end Position, folder *bool) (done int, err error) {
 	l := s.log
-	for len(*rolled) > 0 {
-		seg := (*rolled)[0]
-		if err := s.file(seg.first, seg.file); err != nil {
-			return err
+	for ; done < len(rolled); done++ {
+		seg := rolled[done]
+		if err := s.file(seg); err != nil {
+			return done, err
 		}
-		*rolled = (*rolled)[1:]
 		if err := seg.file.Close(); err != nil {
-			l.log.Warn("close failed", "segment", l.segmentPath(seg.first), "err", err)
+			l.log.Warn("close failed", "segment", l.segmentPath(seg.header.first), "err", err)
 		}
 	}
 	if synced := l.published.get().Synced; open != nil && synced != end {
-		if err := s.file(end.Segment, open); err != nil {
-			return err
+		if err := s.file(open); err != nil {
+			return done, err
 		}
 	}
 	if *folder && l.o.Sync != SyncNever {
 		if err := l.fs.SyncDir(opSyncFolder, segmentsFolder(l.o.Path)); err != nil {
-			return fmt.Errorf("sync folder of segments: %w", err)
+			return done, fmt.Errorf("sync folder of segments: %w", err)
 		}
 	}
 	*folder = false
-	return nil
+	return done, nil
 }
 
-func (s *syncer) file(first uint64, f File) error {
+func (s *syncer) file(seg *openSegment) error {
 	l := s.log
 	if l.o.Sync == SyncNever {
 		return nil
 	}
 	start := time.Now()
-	err := f.Sync(opSyncSegment)
+	err := seg.file.Sync(opSyncSegment)
 	l.metrics.fsync.Observe(time.Since(start).Seconds())
 	if err != nil {
-		return fmt.Errorf("sync segment %s: %w", l.segmentPath(first), err)
+		seg.failed = true
+		return fmt.Errorf("sync segment %s: %w", l.segmentPath(seg.header.first), err)
 	}
 	return nil
 }
