@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks, from Debian's packages.
+# Installs what the tests need and this machine lacks, from Debian's packages,
+# and the packages named as arguments, each of which has a program of its name.
 # Tests start servers of their own, on free ports in temporary folders, so no
 # server is left running by the installation and none that runs is touched.
-# Where it cannot install, it says what is missing and lets the tests decide.
+# Where it cannot install, it says what is missing and lets the tests decide:
+# they skip, or fail under E2E_REQUIRE=1.
 set -euo pipefail
 
 compiles_c() { echo 'int main(void) { return 0; }' | gcc -x c -o /dev/null - 2>/dev/null; }
@@ -12,6 +14,9 @@ has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' && compgen -G '
 missing=()
 compiles_c || missing+=(gcc libc6-dev)
 has_postgres >/dev/null || missing+=(postgresql)
+for package in "$@"; do
+	command -v "$package" >/dev/null || missing+=("$package")
+done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -20,7 +25,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 if [ "$(id -u)" -ne 0 ]; then
 	if sudo -n true 2>/dev/null; then
-		exec sudo -n "$0"
+		exec sudo -n "$0" "$@"
 	fi
 	echo "missing: ${missing[*]}; install them as root: apt-get install ${missing[*]}" >&2
 	exit 0
@@ -30,19 +35,27 @@ fi
 # and PostgreSQL is told to make no cluster. Both are undone at the end.
 policy=/usr/sbin/policy-rc.d
 no_cluster=/etc/postgresql-common/createcluster.d/sql2metrics-tests.conf
+prepared=no
 restore() {
+	[ "$prepared" = yes ] || return 0
 	rm -f "$policy" "$no_cluster"
 	[ ! -e "$policy.sql2metrics" ] || mv "$policy.sql2metrics" "$policy"
 }
 trap restore EXIT
 trap 'exit 1' HUP INT TERM
-[ ! -e "$policy" ] || mv "$policy" "$policy.sql2metrics"
-printf '#!/bin/sh\nexit 101\n' >"$policy"
-chmod 755 "$policy"
-mkdir -p "${no_cluster%/*}"
-echo "create_main_cluster = false" >"$no_cluster"
+prepare() {
+	{ [ ! -e "$policy" ] || mv "$policy" "$policy.sql2metrics"; } &&
+		prepared=yes &&
+		printf '#!/bin/sh\nexit 101\n' >"$policy" &&
+		chmod 755 "$policy" &&
+		mkdir -p "${no_cluster%/*}" &&
+		echo "create_main_cluster = false" >"$no_cluster"
+}
 
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+# An update that fails may still leave an index to install from.
+apt-get update -qq || echo "apt-get update failed; going on with the index there is" >&2
+if ! { prepare && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }; then
+	echo "missing: ${missing[*]} (names of Debian packages); they could not be installed" >&2
+fi
