@@ -46,6 +46,9 @@ func newClient(e config.RemoteWrite, userAgent string) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build HTTP client: %w", err)
 	}
+	if e.SigV4 != nil {
+		c.Transport = &signing{config: e.SigV4, next: c.Transport}
+	}
 	own := func(contentType, version string) http.Header {
 		h := http.Header{}
 		for name, value := range e.Headers {
