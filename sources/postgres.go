@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"sql2metrics/config"
 )
@@ -98,8 +100,9 @@ func (p *postgres) Close() error {
 }
 
 // onConn runs fn on a connection of the pool. A pooled connection that turns
-// out to be dead before it returned a row is replaced once by a new one, so
-// that a restart of the server costs no round.
+// out to be dead before it accepted the statement is replaced once by a new
+// one, so that a restart of the server costs no round. A statement that was
+// accepted is never run again: it may be what ended the connection.
 func (p *postgres) onConn(ctx context.Context, wait time.Duration, fn func(*pgConn) error) error {
 	for fresh := false; ; fresh = true {
 		c, err := p.pool.acquire(ctx, wait, fresh)
@@ -109,19 +112,30 @@ func (p *postgres) onConn(ctx context.Context, wait time.Duration, fn func(*pgCo
 		pooled := c.used
 		err = fn(c)
 		c.used = true
-		dead, gotRows := c.IsClosed(), c.gotRows
+		dead, accepted := c.IsClosed(), c.accepted
 		p.pool.release(c)
 
 		var row *rowError
 		switch {
-		case err == nil || !dead || gotRows || ctx.Err() != nil:
+		case err == nil || !dead || ctx.Err() != nil:
 			return err
 		case errors.As(err, &row) || errors.Is(err, context.DeadlineExceeded):
 			return err
+		case accepted:
+			return brokenOff(err)
 		case !pooled || fresh:
 			return &ConnectError{Source: p.name, Err: err}
 		}
 	}
+}
+
+// brokenOff explains the end of a connection during a statement.
+func brokenOff(err error) error {
+	var long *pgproto3.ExceededMaxBodyLenErr
+	if errors.As(err, &long) {
+		return fmt.Errorf("a row of %d bytes is over the limit of %d bytes; select fewer or shorter columns", long.ActualBodyLen, long.MaxExpectedBodyLen)
+	}
+	return fmt.Errorf("connection ended during the statement; the server's log may say why: %w", err)
 }
 
 // comment returns the comment by which a DBA finds out whose statement it is.
@@ -143,6 +157,10 @@ func comment(source, query string) string {
 // ROLLBACK stands behind a Sync of its own: it ends both a good and a failed
 // transaction.
 //
+// The server holds its answers back until a Sync, or until they fill a buffer.
+// The Flush makes it answer BEGIN and SET before it begins with q, so that
+// whoever got no answer knows that q has not run.
+//
 // There is no prepared statement with a name and no startup parameter beyond
 // the usual ones, so a pooler in between is no obstacle.
 func (c *pgConn) query(ctx context.Context, source string, q config.Query, formats []int16, each func(*Row) error) error {
@@ -153,6 +171,7 @@ func (c *pgConn) query(ctx context.Context, source string, q config.Query, forma
 	pl := c.StartPipeline(ctx)
 	pl.SendQueryParams("BEGIN READ ONLY", nil, nil, nil, nil)
 	pl.SendQueryParams("SET LOCAL statement_timeout = "+strconv.FormatInt(int64(limit), 10), nil, nil, nil, nil)
+	pl.SendFlushRequest()
 	pl.SendQueryParams(comment(source, q.Name)+q.SQL, nil, nil, nil, formats)
 	pl.SendPipelineSync()
 	pl.SendQueryParams("ROLLBACK", nil, nil, nil, nil)
@@ -180,6 +199,7 @@ func (c *pgConn) readRows(pl *pgconn.Pipeline, each func(*Row) error) error {
 		if _, err := pl.GetResults(); err != nil {
 			return err
 		}
+		c.accepted = true
 	}
 	results, err := pl.GetResults()
 	if err != nil {
@@ -191,11 +211,13 @@ func (c *pgConn) readRows(pl *pgconn.Pipeline, each func(*Row) error) error {
 	}
 	fields := result.FieldDescriptions()
 	if wanted := resultFormats(fields); !slices.EqualFunc(wanted, fields, hasFormat) {
+		if _, err := result.Close(); c.IsClosed() {
+			return err
+		}
 		return &formatsError{wanted}
 	}
 	c.prepareRow(fields)
 	for result.NextRow() {
-		c.gotRows = true
 		if err := c.decodeRow(result.Values()); err != nil {
 			return err
 		}

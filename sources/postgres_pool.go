@@ -31,9 +31,9 @@ const (
 // pgConn is one connection with what is used again for each of its results.
 type pgConn struct {
 	*pgconn.PgConn
-	opened  time.Time
-	used    bool // has run something
-	gotRows bool // the statement under way has returned a row
+	opened   time.Time
+	used     bool // has run something
+	accepted bool // was alive when the statement under way reached it
 
 	row     Row
 	decode  []pgDecoder
@@ -94,7 +94,7 @@ func (p *pgPool) acquire(ctx context.Context, wait time.Duration, fresh bool) (*
 			break
 		}
 		if p.now().Sub(c.opened) < maxConnAge {
-			c.gotRows = false
+			c.accepted = false
 			return c, nil
 		}
 		hangUp(c)

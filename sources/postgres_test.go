@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -234,6 +236,68 @@ func TestPostgresCutConnectionCostsNoRound(t *testing.T) {
 	pg.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sql2metrics'")
 	if err := s.Ping(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What ends its own connection would end the next one too: it is the query
+// that failed, and it is not run again.
+func TestPostgresStatementEndsItsConnection(t *testing.T) {
+	pg := servers.Postgres(t)
+	crash := func(t *testing.T) {
+		var pids [][]string
+		servers.Eventually(t, "the statement runs", func() bool {
+			pids = pg.Query(t, "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND application_name = 'sql2metrics'")
+			return len(pids) > 0
+		})
+		pid, err := strconv.Atoi(pids[0][0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name, sql, want string
+		meanwhile       func(*testing.T)
+	}{
+		{"a row over the limit", "SELECT repeat('x', 70000000)", "limit of 67108864 bytes", nil},
+		{"terminated", "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(600)", "57P01", nil},
+		{"crashed", "SELECT pg_sleep(600)", "the server's log", crash},
+	} {
+		for _, pooled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, pooled %v", test.name, pooled), func(t *testing.T) {
+				p := startProxy(t, pg.Addr())
+				c := through(t, pgSource(pg), p)
+				c.TLS.Mode = "disable" // prefer takes two connections
+				s := open(t, c)
+				if pooled {
+					servers.Eventually(t, "the server is up", func() bool { return s.Ping(t.Context()) == nil })
+				}
+				_, before := p.counts()
+				done := make(chan error, 1)
+				go func() { done <- s.Query(t.Context(), query(test.sql), ignore) }()
+				if test.meanwhile != nil {
+					test.meanwhile(t)
+				}
+				err := <-done
+				if err == nil || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), test.want) {
+					t.Fatalf("error is %v, want a query's with %q", err, test.want)
+				}
+				wantOnce(t, err, "pg")
+				t.Log(err)
+				want := 1
+				if pooled {
+					want = 0
+				}
+				// The cancel of what may still run is one more connection.
+				if _, after := p.counts(); after-before > want+1 {
+					t.Errorf("%d connections, want %d and one for the cancel", after-before, want)
+				}
+				servers.Eventually(t, "the source goes on", func() bool { return s.Ping(t.Context()) == nil })
+				servers.Eventually(t, "the statement is gone", func() bool { return pg.Running(t, application) == 0 })
+			})
+		}
 	}
 }
 
