@@ -6,9 +6,14 @@ package main
 import (
 	"os"
 
+	"github.com/prometheus/common/version"
+
 	"sql2metrics/agent/cli"
 )
 
 func main() {
+	if version.Version == "" {
+		version.Version = "devel" // built without make; remote write wants one
+	}
 	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,13 +15,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
-	"github.com/prometheus/common/version"
 
 	"sql2metrics/agent/collect"
 	"sql2metrics/agent/remotewrite"
 	"sql2metrics/agent/web"
 	"sql2metrics/config"
-	"sql2metrics/sources"
 	"sql2metrics/wal"
 )
 
@@ -49,22 +45,14 @@ type Agent struct {
 	registry *prometheus.Registry
 	page     *collect.Page
 	metrics  *collect.Metrics
-	server   *web.Server
 
 	log       *wal.Log
 	shippers  []*remotewrite.Shipper
-	clients   []io.Closer // of sources
-	workers   []worker    // those of queries, of up and of the agent itself
+	clients   []client // one a source
+	workers   []worker // those of queries, of scrapes, of up and of the agent itself
 	listening net.Addr
 	ready     atomic.Bool
 	running   atomic.Pointer[[]worker] // what /-/healthy looks at
-}
-
-// worker is what every kind of worker is to the agent.
-type worker interface {
-	Run(context.Context)
-	Overdue(now time.Time) time.Duration
-	Close()
 }
 
 // Run runs an agent until ctx ends, and then stops it: collection first, then
@@ -77,6 +65,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer serving.stop()
+	defer a.closeClients()
+	if err := a.openClients(); err != nil {
+		return err
+	}
 
 	// Endpoints close after the log: one that is closed before it holds no
 	// segments back.
@@ -91,10 +83,8 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.openEndpoints(); err != nil {
 		return err
 	}
-	defer a.closeSources()
-	if err := a.openSources(); err != nil {
-		return err
-	}
+	defer a.closeWorkers()
+	a.openWorkers()
 
 	syncing := start(ctx, a.log.Run)
 	flush := make(chan struct{})
@@ -210,179 +200,6 @@ func (a *Agent) closeLog() {
 	if err := a.log.Close(); err != nil {
 		a.logger.Error("log not closed cleanly; nothing appended is lost unless the machine loses power", "err", err)
 	}
-}
-
-func (a *Agent) openEndpoints() error {
-	deadLetter, err := remotewrite.OpenDeadLetter(remotewrite.DeadLetterOptions{
-		Path:       remotewrite.DeadLetterFolder(a.config.Storage.Path),
-		MaxBytes:   a.config.Storage.DeadLetterMaxBytes,
-		Logger:     a.logger,
-		Registerer: a.registry,
-	})
-	if err != nil {
-		return err
-	}
-	if err := remotewrite.Adopt(a.log, a.config.RemoteWrite, a.logger); err != nil {
-		return fmt.Errorf("look for cursors to take over: %w", err)
-	}
-	for _, e := range a.config.RemoteWrite {
-		s, err := remotewrite.New(remotewrite.Options{
-			Endpoint:       e,
-			ExternalLabels: a.config.Global.ExternalLabels,
-			Log:            a.log,
-			Logger:         a.logger,
-			UserAgent:      "sql2metrics/" + version.Version,
-			Registerer:     a.registry,
-			DeadLetter:     deadLetter,
-		})
-		if err != nil {
-			return fmt.Errorf("open endpoint %s: %w", e.Name, err)
-		}
-		a.shippers = append(a.shippers, s)
-	}
-	return nil
-}
-
-func (a *Agent) closeEndpoints() {
-	for _, s := range a.shippers {
-		if err := s.Close(); err != nil {
-			a.logger.Error("endpoint not closed cleanly", "err", err)
-		}
-	}
-	a.shippers = nil
-}
-
-// startShipping starts the endpoints. Once flush is closed they end by
-// themselves: when they have shipped what is left.
-func (a *Agent) startShipping(ctx context.Context, flush <-chan struct{}) *group {
-	var loops []func(context.Context)
-	for _, s := range a.shippers {
-		loops = append(loops, func(ctx context.Context) {
-			s.Run(ctx, flush)
-			_ = s.Flush(ctx) // reportLeft says what it could not ship
-		})
-	}
-	return start(ctx, loops...)
-}
-
-// syncLast shows the endpoints what was collected since the last sync.
-func (a *Agent) syncLast() {
-	if err := a.log.Sync(time.Now()); err != nil {
-		a.logger.Error("last sync failed; what was collected since the one before is shipped after the next start", "err", err)
-	}
-}
-
-// reportLeft says what the next start will ship.
-func (a *Agent) reportLeft() {
-	for _, s := range a.shippers {
-		left := s.Ledger().Pending
-		if left.IsZero() {
-			a.logger.Info("endpoint stopped, everything is shipped", "endpoint", s.Name())
-			continue
-		}
-		a.logger.Info("endpoint stopped; what is left stays on disk for the next start", "endpoint", s.Name(),
-			"samples", left.Samples, "histograms", left.Histograms, "exemplars", left.Exemplars)
-	}
-}
-
-// openSources makes the workers of every source. A server that is down is
-// found out by the queries, not here.
-func (a *Agent) openSources() error {
-	var shown []collect.Shown
-	for _, s := range a.config.Sources {
-		open := a.openDatabase
-		if s.Type == config.TypePrometheus {
-			open = a.openExposition
-		}
-		workers, err := open(s)
-		if err != nil {
-			return err
-		}
-		shown = append(shown, workers...)
-	}
-	a.page.Show(shown...)
-	if self := a.config.Self; self.Enabled {
-		if self.Instance == "" {
-			self.Instance = a.instance()
-		}
-		a.workers = append(a.workers, collect.NewSelf(collect.SelfOptions{
-			Self: self, Gatherer: a.registry, Log: a.log, Logger: a.logger, Clock: time.Now,
-		}))
-	}
-	return nil
-}
-
-// openDatabase makes a worker for each query of the source and one for up, and
-// returns those that the page shows.
-func (a *Agent) openDatabase(s config.Source) (shown []collect.Shown, err error) {
-	client, err := sources.Open(s, sources.Options{Logger: a.logger})
-	if err != nil {
-		return nil, err
-	}
-	a.clients = append(a.clients, client)
-	health := collect.NewHealth(s.Name, a.logger)
-	for _, q := range s.Queries {
-		w := collect.NewWorker(collect.WorkerOptions{
-			Source: s, Query: q, Client: client, Health: health,
-			Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
-		})
-		shown = append(shown, w)
-		a.workers = append(a.workers, w)
-	}
-	a.workers = append(a.workers, collect.NewUp(collect.UpOptions{
-		Source: s, Client: client, Health: health,
-		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
-	}))
-	return shown, nil
-}
-
-// openExposition makes the one worker of a source that is scraped.
-func (a *Agent) openExposition(s config.Source) (shown []collect.Shown, err error) {
-	client, err := sources.OpenExposition(s)
-	if err != nil {
-		return nil, err
-	}
-	a.clients = append(a.clients, client)
-	w := collect.NewScrape(collect.ScrapeOptions{
-		Source: s, Exposition: client,
-		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
-	})
-	a.workers = append(a.workers, w)
-	return []collect.Shown{w}, nil
-}
-
-func (a *Agent) closeSources() {
-	a.page.Show()
-	for _, w := range a.workers {
-		w.Close()
-	}
-	for _, c := range a.clients {
-		if err := c.Close(); err != nil {
-			a.logger.Warn("source not closed cleanly", "err", err)
-		}
-	}
-	a.workers, a.clients = nil, nil
-}
-
-func (a *Agent) startCollecting(ctx context.Context) *group {
-	var loops []func(context.Context)
-	for _, w := range a.workers {
-		loops = append(loops, w.Run)
-	}
-	return start(ctx, loops...)
-}
-
-// instance is what a scrape of the local page would call it: host and port.
-func (a *Agent) instance() string {
-	_, port, err := net.SplitHostPort(a.listening.String())
-	if err != nil {
-		port = "9399"
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // healthy returns an error when a loop has not turned for stuckAfter. A

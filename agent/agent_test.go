@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,9 +30,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// startAgent runs an agent on an SQLite database until the test ends, and
-// returns the address of its page.
-func startAgent(t *testing.T, receiver string) string {
+// newShop makes a folder with an SQLite database and a configuration that
+// collects it fast, and returns the configuration.
+func newShop(t *testing.T, receiver string) *config.Config {
 	t.Helper()
 	folder := t.TempDir()
 	db, err := sql.Open("sqlite", filepath.Join(folder, "shop.db"))
@@ -59,22 +62,30 @@ collectors:
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// startAgent runs an agent until the test ends or stop is called, and returns
+// the address of its page.
+func startAgent(t *testing.T, c *config.Config) (page string, stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Options{Config: c, Listener: l, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	}()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return "http://" + l.Addr().String()
+	t.Cleanup(stop)
+	return "http://" + l.Addr().String(), stop
 }
 
 func get(t *testing.T, url string) (status int, body string) {
@@ -111,7 +122,7 @@ func TestMetricSurface(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	t.Cleanup(receiver.Close)
-	page := startAgent(t, receiver.URL)
+	page, _ := startAgent(t, newShop(t, receiver.URL))
 	await(t, page+"/-/ready", "is ready")
 	await(t, page+"/metrics", `(?m)^orders\{status="open"\} 3$`)
 	body := await(t, page+"/metrics", `sql2metrics_remote_write_requests_total\{.*\} [1-9]`)
@@ -168,9 +179,62 @@ func TestMetricSurface(t *testing.T) {
 	}
 }
 
+// During a rolling restart the new agent answers its probes while the old one
+// has the folder, and becomes ready when that one ends.
+func TestReadyWhenTheFolderIsFree(t *testing.T) {
+	c := newShop(t, "http://127.0.0.1:1")
+	first, stopFirst := startAgent(t, c)
+	await(t, first+"/-/ready", "is ready")
+	second, _ := startAgent(t, c)
+	await(t, second+"/-/healthy", "is healthy")
+	if status, body := get(t, second+"/-/ready"); status != http.StatusServiceUnavailable {
+		t.Errorf("the second agent on a folder is ready: %d %s", status, body)
+	}
+	stopFirst()
+	await(t, second+"/-/ready", "is ready")
+}
+
+// A source that can never work is an error before anything is made on disk.
+func TestHopelessSource(t *testing.T) {
+	c := newShop(t, "http://127.0.0.1:1")
+	c.Sources[0].Type = config.TypePostgres
+	c.Sources[0].DSN = config.NewSecret("postgres://u:secret@h/db?sslmode=wat")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Run(t.Context(), Options{Config: c, Listener: l, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "open source shop: ") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Run returned %v", err)
+	}
+	if _, err := os.Stat(c.Storage.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder of the log was made: %v", err)
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	a := &Agent{}
+	if err := a.healthy(time.Now()); err != nil {
+		t.Errorf("an agent that runs nothing is not healthy: %v", err)
+	}
+	for late, healthy := range map[time.Duration]bool{0: true, stuckAfter: true, stuckAfter + time.Second: false} {
+		a.running.Store(&[]worker{stuck(0), stuck(late)})
+		if err := a.healthy(time.Now()); (err == nil) != healthy {
+			t.Errorf("a loop that is late by %s: %v", late, err)
+		}
+	}
+}
+
+// stuck is a worker whose loop is overdue for so long.
+type stuck time.Duration
+
+func (s stuck) Run(context.Context)             {}
+func (s stuck) Close()                          {}
+func (s stuck) Overdue(time.Time) time.Duration { return time.Duration(s) }
+
 // The page speaks OpenMetrics, and nothing but what is documented is served.
 func TestOpenMetricsAndUnknownPaths(t *testing.T) {
-	page := startAgent(t, "http://127.0.0.1:1")
+	page, _ := startAgent(t, newShop(t, "http://127.0.0.1:1"))
 	await(t, page+"/-/ready", "is ready")
 	req, err := http.NewRequest(http.MethodGet, page+"/metrics", nil)
 	if err != nil {

@@ -34,6 +34,9 @@ func addDemo(app *kingpin.Application) (string, command) {
 	cmd := app.Command("demo", "Show that nothing is lost: a database under load, an agent that is killed, a receiver that is cut off, and the ledger of it.")
 	duration := cmd.Flag("duration", "How long; 0 until interrupted.").Default("30s").Duration()
 	return cmd.FullCommand(), func(g *global) error {
+		if *duration < 0 {
+			return fmt.Errorf("--duration is %s; it is how long, or 0 until interrupted", *duration)
+		}
 		ctx, stop := interruptible(g)
 		defer stop()
 		return runDemo(ctx, g.stdout, *duration)
@@ -137,6 +140,11 @@ func (d *demo) play(ctx context.Context, duration time.Duration) error {
 	if err := d.startAgent(ctx); err != nil {
 		return err
 	}
+	r, err := wal.Read(filepath.Join(d.folder, "log"))
+	if err != nil {
+		return fmt.Errorf("read the agent's log: %w", err)
+	}
+	d.follower = &follower{ledger: d.ledger, reader: r}
 	d.screen.say("agent     pid %d, http://%s/metrics, its log in %s", d.agent.Process.Pid, d.address, d.logs.Name())
 	d.screen.say("receiver  http://%s/api/v1/write", d.receiver.addr)
 	d.screen.say("database  %s, SQLite, orders coming in", filepath.Join(d.folder, "shop.db"))
@@ -182,26 +190,13 @@ func (d *demo) watch(ctx context.Context, until time.Time) (interrupted bool, er
 			return true, nil
 		case <-tick.C:
 		}
-		if err := d.follow(); err != nil {
+		if err := d.follower.read(); err != nil {
 			return false, err
 		}
 		t, _ := d.ledger.sum()
 		d.screen.show("appended %d, received %d, waiting %d", t.appended, t.received-t.duplicated, t.lost)
 	}
 	return false, nil
-}
-
-// follow reads on in the agent's log, which is there once the agent has
-// opened it.
-func (d *demo) follow() error {
-	if d.follower == nil {
-		r, err := wal.Read(filepath.Join(d.folder, "log"))
-		if err != nil {
-			return fmt.Errorf("read the agent's log: %w", err)
-		}
-		d.follower = &follower{ledger: d.ledger, reader: r}
-	}
-	return d.follower.read()
 }
 
 func (d *demo) cutOff() error {

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"sql2metrics/agent/collect"
@@ -28,7 +30,7 @@ func addQuery(app *kingpin.Application) (string, command) {
 	cmd := app.Command("query", "Run queries of a source once and show the rows and the samples they become. Nothing is shipped or kept.")
 	var q queryCommand
 	cmd.Arg("source", "Name of the source.").Required().StringVar(&q.source)
-	cmd.Flag("execute", "Run this statement instead of the configured queries, and show its rows.").Short('e').StringVar(&q.sql)
+	cmd.Flag("execute", "Run this statement instead of the configured queries, and show its rows.").Short('e').IsSetByUser(&q.execute).StringVar(&q.sql)
 	cmd.Flag("collector", "Only the queries of collectors with this name or glob.").StringVar(&q.collector)
 	cmd.Flag("format", "table or json.").Default("table").EnumVar(&q.format, "table", "json")
 	return cmd.FullCommand(), q.run
@@ -36,6 +38,7 @@ func addQuery(app *kingpin.Application) (string, command) {
 
 type queryCommand struct {
 	source, sql, collector, format string
+	execute                        bool // sql is set, if only to nothing
 }
 
 // result is what one query gave, in the shape of the JSON output.
@@ -102,7 +105,7 @@ func (q *queryCommand) find(c *config.Config) (config.Source, error) {
 }
 
 func (q *queryCommand) selected(s config.Source) ([]config.Query, error) {
-	if q.sql != "" {
+	if q.execute {
 		if q.collector != "" {
 			return nil, errors.New("--execute and --collector exclude each other")
 		}
@@ -205,6 +208,14 @@ func (r *recorder) Query(ctx context.Context, q config.Query, each func(*sources
 	})
 }
 
+// printable quotes a cell that would move the cursor or break the table.
+func printable(cell string) string {
+	if strings.ContainsFunc(cell, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(cell)
+	}
+	return cell
+}
+
 func (r result) print(w io.Writer, format string) error {
 	if format == "json" {
 		enc := json.NewEncoder(w)
@@ -229,7 +240,7 @@ func (r result) print(w io.Writer, format string) error {
 			if cell == nil {
 				fmt.Fprint(t, "NULL")
 			} else {
-				fmt.Fprint(t, *cell)
+				fmt.Fprint(t, printable(*cell))
 			}
 		}
 		fmt.Fprintln(t)
@@ -241,8 +252,8 @@ func (r result) print(w io.Writer, format string) error {
 		fmt.Fprintf(w, "-- samples %d at %s\n", len(r.Samples), time.UnixMilli(int64(r.Samples[0].Timestamp*1000)).UTC().Format(time.RFC3339Nano))
 	}
 	for _, s := range r.Samples {
-		name := s.Labels.Get(labels.MetricName)
-		rest := s.Labels.DropMetricName()
+		name := s.Labels.Get(model.MetricNameLabel)
+		rest := s.Labels.MatchLabels(false, model.MetricNameLabel)
 		fmt.Fprintf(w, "%s%s %s\n", name, rest, s.Value)
 	}
 	_, err := fmt.Fprintln(w)

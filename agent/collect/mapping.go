@@ -55,7 +55,7 @@ func newTarget(job, instance string, extra labels.Labels) target {
 func (t target) attach(name string, lb *labels.Builder) (log, page labels.Labels) {
 	t.labels.Range(func(l labels.Label) { lb.Set(l.Name, l.Value) })
 	page = lb.Labels()
-	lb.Set(labels.MetricName, name)
+	lb.Set(model.MetricNameLabel, name)
 	t.remote.Range(func(l labels.Label) { lb.Set(l.Name, l.Value) })
 	return lb.Labels(), page
 }

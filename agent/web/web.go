@@ -74,7 +74,7 @@ func New(o Options) (*Server, error) {
 	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
 		var err error
 		if !o.Ready() {
-			err = errors.New("sql2metrics is not ready: it waits for the log's folder")
+			err = errors.New("sql2metrics is not ready: it is starting or stopping, or another process has the log's folder")
 		}
 		answer(w, err, "sql2metrics is ready.")
 	})
