@@ -149,7 +149,7 @@ func newSamples(t *testing.T, reader *wal.Reader) string {
 			if value.IsStaleNaN(s.V) {
 				v = "stale"
 			}
-			fmt.Fprintf(&b, "%s%s %s @%g\n", lset.Get("__name__"), lset.DropMetricName(), v, float64(s.T-t0.UnixMilli())/1000)
+			fmt.Fprintf(&b, "%s%s %s @%g\n", lset.Get("__name__"), lset.MatchLabels(false, "__name__"), v, float64(s.T-t0.UnixMilli())/1000)
 		}
 	}
 }

@@ -186,7 +186,7 @@ func printRound(round []printedSample) string {
 		if stale {
 			v = "stale"
 		}
-		line := fmt.Sprintf("%s%s %s @%s", name, s.labels.DropMetricName(), v, when(s.t))
+		line := fmt.Sprintf("%s%s %s @%s", name, s.labels.MatchLabels(false, "__name__"), v, when(s.t))
 		if s.st != 0 {
 			line += fmt.Sprintf(" since %d", s.st)
 		}

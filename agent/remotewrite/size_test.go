@@ -49,11 +49,9 @@ func TestTooLarge(t *testing.T) {
 			o.Endpoint.Queue.MaxShards = 1
 			s := newShip(t, o)
 			due := j.family("due", c.series)
-			var want []string
 			for i := range c.rounds {
 				at := epoch.Add(time.Duration(i-100) * time.Second)
 				j.append(at, round(due, at, float64(i))...)
-				want = append(want, fmt.Sprintf("%d", i))
 			}
 			f.takesUpTo(c.most)
 			s.drain(epoch)
