@@ -49,6 +49,9 @@ func openPostgres(s config.Source, log *slog.Logger, now func() time.Time) (Sour
 
 // Query implements [Source].
 func (p *postgres) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
+	if err := CheckStatement(config.TypePostgres, q.SQL); err != nil {
+		return queryError(ctx, p.name, q, err)
+	}
 	ctx, end, err := p.life.begin(ctx)
 	if err != nil {
 		return queryError(ctx, p.name, q, err)

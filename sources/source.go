@@ -20,7 +20,8 @@ type Source interface {
 	// valid until each returns. Query stops at the first error from each and
 	// returns it unchanged. It never leaves a query running on the server:
 	// q.Timeout goes to the server as its own limit, and the end of ctx is
-	// sent to it as a cancel.
+	// sent to it as a cancel. A statement that [CheckStatement] refuses is not
+	// sent.
 	//
 	// All other errors name the source and the query. Under the names there is
 	// the cause of ctx when it ended, a [*ConnectError] when the server could

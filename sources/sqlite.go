@@ -84,6 +84,9 @@ func sqlitePath(dsn string) (string, error) {
 
 // Query implements [Source].
 func (s *sqlite) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
+	if err := CheckStatement(config.TypeSQLite, q.SQL); err != nil {
+		return queryError(ctx, s.name, q, err)
+	}
 	ctx, end, err := s.life.begin(ctx)
 	if err != nil {
 		return queryError(ctx, s.name, q, err)
