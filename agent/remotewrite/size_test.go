@@ -1,7 +1,6 @@
 package remotewrite
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
