@@ -44,8 +44,11 @@ soak:
 	@e2e/install.sh
 	SOAK=1 $(GO) test -race -count=1 -timeout 4h ./...
 
+# The parts first, then the whole program beside Prometheus's agent, once each.
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@e2e/install.sh prometheus
+	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v '/e2e')
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h ./e2e
 
 fuzz:
 	@set -e; for package in $$($(GO) list ./...); do \

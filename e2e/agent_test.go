@@ -68,18 +68,25 @@ func command(t testing.TB, uid uint32, args ...string) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{cmd: exec.Command(path, args...), output: &output{}, exited: make(chan struct{})}
-	a.cmd.Stdout, a.cmd.Stderr = a.output, a.output
-	a.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
 	if uid != 0 {
-		a.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
-	if err := a.cmd.Start(); err != nil {
+	return run(t, cmd)
+}
+
+// run starts a command that ends with the test.
+func run(t testing.TB, cmd *exec.Cmd) *agent {
+	t.Helper()
+	a := &agent{cmd: cmd, output: &output{}, exited: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = a.output, a.output
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		defer close(a.exited)
-		_ = a.cmd.Wait()
+		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
 		a.kill()

@@ -17,9 +17,13 @@ type backlog struct {
 	series    int
 	rounds    int                             // one sample of each series
 	every     time.Duration                   // between rounds; the last is at now
-	value     func(series, round int) float64 // default: a counter, slow or fast
+	value     func(series, round int) float64 // default: counter
 	endpoints []string                        // whose cursors begin before it
 }
+
+// counter is the value of counters of which some stand still, some are slow and
+// some fast.
+func counter(series, round int) float64 { return float64(series*7 + round*(series%97)) }
 
 // write makes the log in a folder that has none, and returns the time of the
 // first append.
@@ -44,7 +48,7 @@ func (b backlog) write(tb testing.TB, path string, now time.Time) time.Time {
 		), wal.Metadata{Type: "gauge", Help: "Orders by status."})
 	}
 	if b.value == nil {
-		b.value = func(series, round int) float64 { return float64(series*7 + round*(series%97)) }
+		b.value = counter
 	}
 	for round := range b.rounds {
 		for i := range r.Samples {
