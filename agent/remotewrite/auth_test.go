@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -212,7 +211,7 @@ func TestMutualTLS(t *testing.T) {
 		client = r.TLS.PeerCertificates[0].Subject.CommonName
 		f.ServeHTTP(w, r)
 	}))
-	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.Config.ErrorLog = discardLog()
 	secure.TLS = &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: trusted,

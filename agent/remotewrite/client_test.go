@@ -100,7 +100,7 @@ func TestAuth(t *testing.T) {
 func TestTLS(t *testing.T) {
 	f := newFake(t)
 	secure := httptest.NewUnstartedServer(f)
-	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	secure.Config.ErrorLog = discardLog()
 	secure.StartTLS()
 	defer secure.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")

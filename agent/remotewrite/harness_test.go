@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -293,3 +294,6 @@ func (s ship) balance() Ledger {
 	}
 	return l
 }
+
+// discardLog is for servers that complain about their clients.
+func discardLog() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) }

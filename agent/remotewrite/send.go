@@ -218,6 +218,7 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 	case tooLarge:
 		s.shrink(f, r, now)
 		s.recovered()
+		s.pace.breathe(now)
 	case reworded:
 		p.doubt = p.doubt || !a.declined()
 		s.reword(f.protocol, other, a, now)
