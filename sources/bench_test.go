@@ -82,3 +82,14 @@ func TestRowsAllocateNothing(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkSmallQuery is what a statement costs beyond its rows.
+func BenchmarkSmallQuery(b *testing.B) {
+	s := open(b, pgSource(shared.Get(b)))
+	q := query("SELECT 1")
+	for b.Loop() {
+		if err := s.Query(b.Context(), q, ignore); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

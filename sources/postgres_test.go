@@ -239,6 +239,45 @@ func TestPostgresCutConnectionCostsNoRound(t *testing.T) {
 	}
 }
 
+// A lock of the session would outlive the transaction and hold the
+// application, or the next run on another connection.
+func TestPostgresSessionLocksAreGivenUp(t *testing.T) {
+	pg := shared.Get(t)
+	s := open(t, pgSource(pg))
+	for name, sql := range map[string]string{
+		"good":   "SELECT pg_advisory_lock(42)",
+		"failed": "SELECT pg_advisory_lock(42), 1 / (n - 2) FROM generate_series(1, 3) n",
+		"hidden": "SELECT query_to_xml('SELECT pg_adv' || 'isory_lock(42)', true, true, '')::text",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = s.Query(t.Context(), query(sql), ignore)
+			if n := pg.Query(t, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")[0][0]; n != "0" {
+				t.Errorf("%s locks are held", n)
+			}
+		})
+	}
+}
+
+// Not every server that speaks the protocol knows advisory locks.
+func TestPostgresWithoutSessionLocks(t *testing.T) {
+	pg := shared.Get(t)
+	pg.Exec(t, "DROP ROLE IF EXISTS lockless", "CREATE ROLE lockless LOGIN PASSWORD 'x'",
+		"REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all FROM PUBLIC")
+	defer pg.Exec(t, "GRANT EXECUTE ON FUNCTION pg_advisory_unlock_all TO PUBLIC")
+	p := startProxy(t, pg.Addr())
+	c := through(t, pgSource(pg), p)
+	c.User, c.Password = "lockless", config.NewSecret("x")
+	s := open(t, c)
+	read(t, s, "SELECT 1")
+	_, before := p.counts()
+	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
+		t.Error(got)
+	}
+	if _, after := p.counts(); after != before {
+		t.Errorf("%d new connections", after-before)
+	}
+}
+
 // What ends its own connection would end the next one too: it is the query
 // that failed, and it is not run again.
 func TestPostgresStatementEndsItsConnection(t *testing.T) {
