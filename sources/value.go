@@ -51,8 +51,17 @@ func IntValue(i int64) Value { return Value{kind: Int64, bits: uint64(i)} }
 // UintValue returns a Uint64.
 func UintValue(u uint64) Value { return Value{kind: Uint64, bits: u} }
 
-// FloatValue returns a Float64.
-func FloatValue(f float64) Value { return Value{kind: Float64, bits: math.Float64bits(f)} }
+// quietNaN is how Prometheus spells the NaN of a sample; others mean something
+// to it, such as the end of a series.
+const quietNaN = 0x7ff8000000000001
+
+// FloatValue returns a Float64. Every NaN becomes the same one.
+func FloatValue(f float64) Value {
+	if math.IsNaN(f) {
+		return Value{kind: Float64, bits: quietNaN}
+	}
+	return Value{kind: Float64, bits: math.Float64bits(f)}
+}
 
 // TextValue returns a Text over b, which it does not copy.
 func TextValue(b []byte) Value { return Value{kind: Text, text: b} }
@@ -154,7 +163,7 @@ func parseWord(b []byte) (float64, error) {
 	case "false", "f":
 		return 0, nil
 	case "nan":
-		return math.NaN(), nil
+		return math.Float64frombits(quietNaN), nil
 	case "inf", "infinity", "+inf", "+infinity":
 		return math.Inf(1), nil
 	case "-inf", "-infinity":

@@ -153,3 +153,17 @@ func BenchmarkValue(b *testing.B) {
 		})
 	}
 }
+
+// A database may hold any NaN, also the one that marks a series as stale.
+func TestEveryNaNIsTheSame(t *testing.T) {
+	for _, v := range []sources.Value{
+		sources.FloatValue(math.Float64frombits(0x7ff0000000000002)),
+		sources.FloatValue(math.Float64frombits(0xfff8000000000000)),
+		sources.FloatValue(math.NaN()),
+		sources.TextValue([]byte("NaN")),
+	} {
+		if f, err := v.Float(); err != nil || math.Float64bits(f) != 0x7ff8000000000001 {
+			t.Errorf("bits %x, error %v", math.Float64bits(f), err)
+		}
+	}
+}
