@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -219,21 +220,53 @@ func cmpErr(first, second error) error {
 // pgConnectError says where to a connection failed and what to do about it.
 func pgConnectError(cfg *pgconn.Config, err error) error {
 	_, address := pgconn.NetworkAddress(cfg.Host, cfg.Port)
-	return &pgDialError{where: address + " as user " + cfg.User, hint: pgHint(err), err: err}
+	attempts := pgAttempts(err)
+	return &pgDialError{where: address + " as user " + cfg.User, hint: pgHint(attempts[0]), attempts: attempts, err: err}
 }
+
+// pgAttempts returns the errors of the attempts of which err tells, the most
+// telling first: what the server said of the login, and last that it refused
+// TLS, which under sslmode prefer is no failure.
+func pgAttempts(err error) []error {
+	attempts := []error{err}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		attempts = slices.Clone(joined.Unwrap())
+	} else if inner := errors.Unwrap(err); inner != nil {
+		attempts[0] = inner
+	}
+	rank := func(err error) int {
+		switch {
+		case errors.As(err, new(*pgconn.PgError)):
+			return 0
+		case strings.Contains(err.Error(), refusedTLS):
+			return 2
+		}
+		return 1
+	}
+	slices.SortStableFunc(attempts, func(a, b error) int { return rank(a) - rank(b) })
+	return attempts
+}
+
+// refusedTLS is what pgconn says of a server without TLS.
+const refusedTLS = "server refused TLS connection"
 
 // pgDialError prints one line for what pgconn reports as a list of attempts.
 type pgDialError struct {
 	where, hint string
+	attempts    []error
 	err         error
 }
 
 func (e *pgDialError) Error() string {
-	cause := e.err
-	if inner := errors.Unwrap(cause); inner != nil {
-		cause = inner
+	var causes []string
+	for _, attempt := range e.attempts {
+		cause := strings.Join(strings.Fields(attempt.Error()), " ")
+		if !slices.Contains(causes, cause) {
+			causes = append(causes, cause)
+		}
 	}
-	s := e.where + ": " + oneLine(cause.Error())
+	s := e.where + ": " + strings.Join(causes, ", ")
 	if e.hint != "" {
 		s += "; " + e.hint
 	}
@@ -241,19 +274,6 @@ func (e *pgDialError) Error() string {
 }
 
 func (e *pgDialError) Unwrap() error { return e.err }
-
-// oneLine joins the lines of s and leaves out the repeated ones.
-func oneLine(s string) string {
-	var lines []string
-	seen := make(map[string]bool)
-	for line := range strings.Lines(s) {
-		if line = strings.TrimSpace(line); line != "" && !seen[line] {
-			seen[line] = true
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, ", ")
-}
 
 func pgHint(err error) string {
 	var (
@@ -277,7 +297,7 @@ func pgHint(err error) string {
 		return "check host"
 	case strings.Contains(err.Error(), "connection refused"):
 		return "is the server running, and listening there?"
-	case strings.Contains(err.Error(), "server refused TLS connection"):
+	case strings.Contains(err.Error(), refusedTLS):
 		return "the server has TLS off: set sslmode to prefer or disable, or turn it on"
 	}
 	return ""

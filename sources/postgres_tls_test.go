@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,5 +170,40 @@ func TestPostgresWithoutTLS(t *testing.T) {
 	err := open(t, c).Query(t.Context(), query("SELECT 1"), ignore)
 	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "the server has TLS off") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// Under prefer a server without TLS refuses it first. What it says then is
+// what counts.
+func TestPostgresErrorShowsWhatCounts(t *testing.T) {
+	pg := shared.Get(t)
+	greet := func(c net.Conn) {
+		_, _ = c.Write([]byte("N"))
+		swallow(c)
+	}
+	for name, test := range map[string]struct {
+		change     func(*config.Source)
+		want, hint string
+	}{
+		"password": {func(c *config.Source) { c.Password = config.NewSecret("wrong") }, "password authentication failed", "check user and password"},
+		"database": {func(c *config.Source) { c.Database = "nothing" }, `database "nothing" does not exist`, "check database"},
+		"no answer": {func(c *config.Source) {
+			*c = through(t, *c, fakeServer(t, greet))
+			c.Timeout = 100 * time.Millisecond
+		}, "timeout", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := pgSource(pg)
+			c.TLS.Mode = "prefer"
+			test.change(&c)
+			err := open(t, c).Query(t.Context(), query("SELECT 1"), ignore)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			telling, noise := strings.Index(err.Error(), test.want), strings.Index(err.Error(), "refused TLS")
+			if telling < 0 || noise >= 0 && noise < telling || strings.Contains(err.Error(), "TLS off") || !strings.Contains(err.Error(), test.hint) {
+				t.Errorf("error is %v", err)
+			}
+		})
 	}
 }
