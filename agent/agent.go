@@ -183,7 +183,9 @@ func (a *Agent) openLog(ctx context.Context) error {
 	}[s.Fsync]
 	log, err := wal.Open(ctx, wal.Options{
 		Path:         s.Path,
-		MaxBytes:     s.MaxBytes - s.DeadLetterMaxBytes,
+		MaxBytes:     s.MaxBytes,
+		MaxAge:       s.MaxAge,
+		MinFree:      s.MinFree,
 		Sync:         mode,
 		SyncInterval: s.FsyncInterval,
 		Logger:       a.logger,

@@ -58,6 +58,8 @@ const (
 type Storage struct {
 	Path          string        // data; --storage.path overrides it
 	MaxBytes      int64         // 1GiB, at least 16MiB; everything under Path
+	MaxAge        time.Duration // 48h since the append
+	MinFree       int64         // 256MiB of the volume left to others, at most a tenth of it
 	Fsync         Fsync         // interval
 	FsyncInterval time.Duration // 1s
 	// DeadLetterMaxBytes is what the dead letters of all endpoints may take of

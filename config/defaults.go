@@ -21,6 +21,8 @@ func Default() Config {
 		Storage: Storage{
 			Path:               "data",
 			MaxBytes:           1 << 30,
+			MaxAge:             48 * time.Hour,
+			MinFree:            256 << 20,
 			Fsync:              FsyncInterval,
 			FsyncInterval:      time.Second,
 			DeadLetterMaxBytes: defaultDeadLetterMaxBytes,

@@ -75,13 +75,11 @@ var storageTable = table[Storage]{
 	fields: map[string]func(node, *Storage){
 		"path":                  func(n node, s *Storage) { n.string(&s.Path) },
 		"max_bytes":             func(n node, s *Storage) { n.bytes(&s.MaxBytes) },
+		"max_age":               func(n node, s *Storage) { n.duration(&s.MaxAge) },
+		"min_free":              func(n node, s *Storage) { n.bytes(&s.MinFree) },
 		"dead_letter_max_bytes": func(n node, s *Storage) { n.bytes(&s.DeadLetterMaxBytes) },
 		"fsync":                 func(n node, s *Storage) { oneOf(n, &s.Fsync, FsyncInterval, FsyncAlways, FsyncNever) },
 		"fsync_interval":        func(n node, s *Storage) { n.duration(&s.FsyncInterval) },
-	},
-	refused: map[string]refusal{
-		"max_age":  notYet,
-		"min_free": notYet,
 	},
 }
 

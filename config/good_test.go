@@ -90,7 +90,7 @@ func TestGood(t *testing.T) {
 				ExternalLabels: labels.FromStrings("cluster", "eu1", "price", "$5 in eu1", "__replica__", "a"),
 			},
 			Self:    Self{Enabled: true, Interval: 15 * time.Second, Job: "agent", Instance: "db.example.com:9399"},
-			Storage: Storage{Path: "data", MaxBytes: 256 << 20, Fsync: FsyncAlways, FsyncInterval: 2 * time.Second, DeadLetterMaxBytes: 64 << 20},
+			Storage: Storage{Path: "data", MaxBytes: 256 << 20, MaxAge: 12 * time.Hour, MinFree: 128 << 20, Fsync: FsyncAlways, FsyncInterval: 2 * time.Second, DeadLetterMaxBytes: 64 << 20},
 			RemoteWrite: withDefaults(
 				RemoteWrite{
 					URL: mustURL("https://mimir/api/v1/push"), Name: "mimir", RemoteTimeout: 30 * time.Second,

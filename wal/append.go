@@ -87,7 +87,7 @@ func (l *Log) writeRound(r *Round, now int64) (out Appended, rest waitingRound, 
 	before := l.end.Totals
 	l.commit(seg, kept)
 	out.Appended = l.end.Totals.Sub(before)
-	if l.open != nil && l.bytes > l.o.MaxBytes && len(l.segments) == 1 {
+	if l.open != nil && l.bytes+l.others > l.o.MaxBytes && len(l.segments) == 1 {
 		l.seal(now)
 	}
 	l.makeRoom(0)

@@ -26,6 +26,7 @@ type disk struct {
 	calls map[string]int
 	bytes map[string]int // read, by operation
 	free  int64
+	size  int64
 	now   time.Time
 }
 
@@ -53,7 +54,7 @@ func newDisk(seed uint64) *disk {
 		rng:   rand.New(rand.NewPCG(seed, 1)),
 		files: map[string]*diskFile{}, safe: map[string]*diskFile{},
 		calls: map[string]int{}, bytes: map[string]int{},
-		free: 1 << 40, now: testStart,
+		free: 1 << 40, size: 1 << 40, now: testStart,
 	}
 }
 
@@ -244,7 +245,7 @@ func (d *disk) SyncDir(op, path string) error {
 func (d *disk) Free(op, path string) (free, size int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.free, 1 << 40, d.call(op, path)
+	return d.free, d.size, d.call(op, path)
 }
 
 type openDiskFile struct {

@@ -4,29 +4,165 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"path/filepath"
 	"slices"
 )
+
+// freeShare bounds MinFree on a small volume: no more than this part of it.
+const freeShare = 10
+
+// bound keeps all three bounds. What has been passed is best removed before.
+func (l *Log) bound(now int64) {
+	others, err := l.measure()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.others = others
+	}
+	l.makeRoom(0)
+	l.keepBounds(now)
+	l.publish()
+}
 
 // makeRoom removes the oldest segments until so many more bytes fit below
 // MaxBytes. The newest segment stays: it carries the totals and the sequence
 // number on.
 func (l *Log) makeRoom(bytes int64) {
-	for l.bytes+bytes > l.o.MaxBytes && len(l.segments) > 1 {
-		gone := l.segments[1].start.Sub(l.segments[0].start)
-		passed, ok := l.cursors.passed()
-		needless := ok && l.segments[1].first-1 <= passed // the next sync would have removed it
-		if l.segments[0].newer {
-			l.log.Warn("a segment of a newer format version is removed to keep the bound",
-				"segment", l.segmentPath(l.segments[0].first), "max_bytes", l.o.MaxBytes)
-		}
-		if err := l.remove(0); err != nil {
-			l.log.Warn("log is over its bound", "max_bytes", l.o.MaxBytes, "err", err)
+	for l.bytes+l.others+bytes > l.o.MaxBytes && len(l.segments) > 1 {
+		if !l.evict("max_bytes") {
 			return
 		}
-		if !needless {
-			l.evicted = l.evicted.Add(gone)
+	}
+}
+
+// keepBounds removes the oldest segments until none is older than MaxAge and
+// the volume has MinFree left. The caller holds l.mu.
+func (l *Log) keepBounds(now int64) {
+	for len(l.segments) > 1 && now-l.newestIn(0) > l.o.MaxAge.Milliseconds() {
+		if !l.evict("max_age") {
+			return
 		}
 	}
+	free, size, err := l.fs.Free(opFree, l.o.Path)
+	if err != nil {
+		if !l.blind {
+			l.log.Warn("the free space of the volume is not known, so min_free is not kept", "path", l.o.Path, "err", err)
+		}
+		l.blind = true
+		return
+	}
+	l.blind = false
+	// Not one more than is missing: the space of a segment that is being read
+	// comes free when the reader leaves it.
+	missing := min(l.o.MinFree, size/freeShare) - free
+	for missing > 0 && len(l.segments) > 1 {
+		missing -= l.segments[0].size
+		if !l.evict("min_free") {
+			return
+		}
+	}
+}
+
+// newestIn is the latest that the newest frame of a segment can have been
+// appended at: when the next segment was begun. A time that is not known, or
+// that lies ahead of the clock, is never too old.
+func (l *Log) newestIn(i int) int64 {
+	for _, next := range l.segments[i+1:] {
+		if next.created != 0 {
+			return next.created
+		}
+	}
+	return math.MaxInt64
+}
+
+// evict removes the oldest segment to keep a bound, and counts what had not
+// been passed. It returns false when the segment cannot be removed.
+func (l *Log) evict(bound string) bool {
+	gone := l.segments[1].start.Sub(l.segments[0].start)
+	passed, ok := l.cursors.passed()
+	needless := ok && l.endOf(0) <= passed // the next sync would have removed it
+	path := l.segmentPath(l.segments[0].first)
+	if l.segments[0].newer {
+		l.log.Warn("a segment of a newer format version is removed to keep the bound", "segment", path, "bound", bound)
+	}
+	if err := l.remove(0); err != nil {
+		if !l.over {
+			l.log.Warn("log is over its bound", "bound", bound, "err", err)
+		}
+		l.over = true
+		return false
+	}
+	l.over = false
+	if !needless {
+		l.evicted = l.evicted.Add(gone)
+		if l.evictedFor != bound {
+			l.log.Warn("segments are removed before every endpoint has them; the samples are counted", "bound", bound, "segment", path)
+		}
+		l.evictedFor = bound
+	}
+	return true
+}
+
+// endOf is the last sequence number that a segment can hold.
+func (l *Log) endOf(i int) uint64 {
+	for _, next := range l.segments[i+1:] {
+		if !next.headless {
+			return next.first - 1
+		}
+	}
+	return math.MaxUint64
+}
+
+// measure adds up what else is below the log's folder. The caller does not
+// hold l.mu. An error leaves what was measured before.
+func (l *Log) measure() (bytes int64, err error) {
+	entries, err := l.fs.ReadDir(opMeasure, l.o.Path)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		switch path := filepath.Join(l.o.Path, e.Name()); {
+		case path == segmentsFolder(l.o.Path), path == cursorsFolder(l.o.Path):
+		case e.IsDir():
+			below, err := l.measureFolder(path)
+			if err != nil {
+				return 0, err
+			}
+			bytes += below
+		default:
+			bytes += sizeOf(e)
+		}
+	}
+	return bytes, nil
+}
+
+func (l *Log) measureFolder(path string) (bytes int64, err error) {
+	entries, err := l.fs.ReadDir(opMeasure, path)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			bytes += sizeOf(e)
+			continue
+		}
+		below, err := l.measureFolder(filepath.Join(path, e.Name()))
+		if err != nil {
+			return 0, err
+		}
+		bytes += below
+	}
+	return bytes, nil
+}
+
+// sizeOf is 0 for a file that has been removed since it was listed.
+func sizeOf(e fs.DirEntry) int64 {
+	info, err := e.Info()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // removePassed removes the segments that all open cursors have passed. While
@@ -39,7 +175,7 @@ func (l *Log) removePassed() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.publish()
-	for i := 0; i < len(l.segments)-1 && l.segments[i+1].first-1 <= passed; {
+	for i := 0; i < len(l.segments)-1 && l.endOf(i) <= passed; {
 		if l.segments[i].newer {
 			i++ // it was stepped over, not read
 			continue

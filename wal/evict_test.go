@@ -1,27 +1,24 @@
 package wal
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 )
 
-// diskUsage is the size of segments and cursors.
+// diskUsage is the size of everything in the log's folder.
 func diskUsage(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
-	for _, pattern := range []string{"segments/*", "cursors/*"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			t.Fatal(err)
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			bytes += sizeOf(e)
 		}
-		for _, f := range files {
-			info, err := os.Stat(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			bytes += info.Size()
-		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bytes
 }
@@ -174,5 +171,108 @@ func TestPassedSegmentsAreRemoved(t *testing.T) {
 	segments("the newest one stays", 1)
 	if e := l.Stats().Evicted; !e.IsZero() {
 		t.Errorf("%+v count as evicted", e)
+	}
+}
+
+// TestEverythingCounts holds that what others keep below the log's folder
+// takes its part of MaxBytes.
+func TestEverythingCounts(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Path: dir, MaxBytes: 256 << 10})
+	series := testSeries(l, 700)
+	now := testStart
+	fill := func() Stats {
+		t.Helper()
+		for range 300 {
+			now = now.Add(time.Second)
+			mustAppend(t, l, roundOf(series, now, 0), now)
+		}
+		mustSync(t, l, now)
+		s := l.Stats()
+		if got := diskUsage(t, dir); got != s.Bytes || got > s.MaxBytes {
+			t.Fatalf("%d bytes on disk, %d by Stats, bound %d", got, s.Bytes, s.MaxBytes)
+		}
+		return s
+	}
+	alone := fill()
+	letters := filepath.Join(dir, "deadletter", "mimir")
+	if err := os.MkdirAll(letters, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(letters, "1"), make([]byte, 128<<10), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if beside := fill(); beside.Segments >= alone.Segments {
+		t.Errorf("%d segments beside dead letters, %d without", beside.Segments, alone.Segments)
+	}
+}
+
+// TestMaxAge holds that a segment goes when all in it was appended too long
+// ago, that what was not passed is counted, and that a clock far off evicts
+// nothing.
+func TestMaxAge(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir(), FS: newDisk(1), MaxAge: time.Hour})
+	series := testSeries(l, 10)
+	now := testStart
+	if _, err := l.Cursor("dead", StartOldest); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 { // two hours, a segment each ten minutes
+		mustAppend(t, l, roundOf(series, now, 0), now)
+		mustSync(t, l, now)
+		now = now.Add(10 * time.Minute)
+	}
+	s := l.Stats()
+	if s.Segments != 8 || s.Evicted.Samples != 40 || s.Oldest.Totals != s.Evicted {
+		t.Errorf("%d segments, evicted %+v, oldest %+v", s.Segments, s.Evicted, s.Oldest)
+	}
+	mustSync(t, l, testStart.AddDate(-50, 0, 0))
+	if got := l.Stats().Segments; got != s.Segments {
+		t.Errorf("%d segments after the clock was set back", got)
+	}
+	mustSync(t, l, now.AddDate(0, 0, 1))
+	if s := l.Stats(); s.Segments != 1 || s.Evicted.Samples != 110 {
+		t.Errorf("a day later: %d segments, evicted %+v; the newest stays", s.Segments, s.Evicted)
+	}
+}
+
+// TestMinFree fills the volume from outside: the oldest segments make room, no
+// more than is missing, and the newest stays.
+func TestMinFree(t *testing.T) {
+	d := newDisk(1)
+	l := openTest(t, Options{Path: t.TempDir(), FS: d, MinFree: 1 << 20, SegmentBytes: 1})
+	series := testSeries(l, 10)
+	now := testStart
+	for range 20 {
+		now = now.Add(time.Second)
+		mustAppend(t, l, roundOf(series, now, 0), now)
+	}
+	mustSync(t, l, now)
+	size := l.segments[0].size
+	for _, c := range []struct {
+		free int64
+		want int
+	}{
+		{1 << 20, 20},
+		{1<<20 - 1, 19},
+		{1<<20 - 3*size, 16},
+		{1 << 30, 16},
+		{0, 1},
+	} {
+		d.free = c.free
+		mustSync(t, l, now)
+		if s := l.Stats(); s.Segments != c.want || s.Evicted.Samples != uint64(10*(20-c.want)) {
+			t.Errorf("with %d bytes free: %d segments, want %d, evicted %+v", c.free, s.Segments, c.want, s.Evicted)
+		}
+	}
+	// A tenth of a small volume is enough.
+	for range 5 {
+		now = now.Add(time.Second)
+		mustAppend(t, l, roundOf(series, now, 0), now)
+	}
+	d.size, d.free = 1000, 101
+	mustSync(t, l, now)
+	if got := l.Stats().Segments; got != 6 {
+		t.Errorf("%d segments on a small volume with more than a tenth free", got)
 	}
 }

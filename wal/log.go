@@ -15,8 +15,10 @@ import (
 
 // Options shape a log. The zero value of each field means its default.
 type Options struct {
-	Path         string // the folder; made if missing
-	MaxBytes     int64  // of segments and cursors; over it, the oldest segments go; 1 GiB
+	Path         string        // the folder; made if missing
+	MaxBytes     int64         // of everything under Path; over it, the oldest segments go; 1 GiB
+	MaxAge       time.Duration // since the append; segments older than that go; 48h
+	MinFree      int64         // bytes of the volume left to others, at most a tenth of it; 256 MiB; negative: none
 	Sync         Sync
 	SyncInterval time.Duration         // 1s
 	SegmentBytes int64                 // 8 MiB, and at most an eighth of MaxBytes
@@ -29,6 +31,12 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 1 << 30
+	}
+	if o.MaxAge == 0 {
+		o.MaxAge = 48 * time.Hour
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 256 << 20
 	}
 	if o.SyncInterval == 0 {
 		o.SyncInterval = time.Second
@@ -81,12 +89,15 @@ type Log struct {
 	open          *openSegment
 	rolled        []*openSegment // complete, waiting for their last sync
 	folderChanged bool
-	bytes         int64
-	unsynced      int // bytes of the copies of what is not synced
+	bytes         int64 // of segments and cursors
+	others        int64 // of everything else under Path, as last measured
+	unsynced      int   // bytes of the copies of what is not synced
 	waiting       waiting
 
 	refused, evicted Totals
 	lost             Lost
+	evictedFor       string // the bound that was last too tight
+	over, blind      bool   // a segment could not be evicted, the free space not be asked for
 	writeErrors      uint64
 }
 
@@ -124,8 +135,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	if err := l.syncer.to(maxSeq); err != nil {
 		l.log.Error("log cannot be synced; what is appended is kept and shipped when it can", "path", o.Path, "err", err)
 	}
-	l.makeRoom(0)
-	l.publish()
+	l.bound(now.UnixMilli())
 	return l, nil
 }
 

@@ -23,8 +23,16 @@ func TestMain(m *testing.M) {
 
 var testStart = time.UnixMilli(1_700_000_000_000)
 
+// openTest opens a log that keeps what it has however old it is and however
+// full the machine, unless the options say otherwise.
 func openTest(t testing.TB, o Options) *Log {
 	t.Helper()
+	if o.MaxAge == 0 {
+		o.MaxAge = 1 << 62
+	}
+	if o.MinFree == 0 {
+		o.MinFree = -1
+	}
 	if o.Logger == nil {
 		o.Logger = textLogger(testWriter{t})
 	}

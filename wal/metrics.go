@@ -33,14 +33,14 @@ func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
 		}),
 		appended:      desc("appended_samples_total", "Samples in the log since it began, over restarts.", "kind"),
 		refused:       desc("refused_samples_total", "Samples refused because their time was not after the last of their series.", "kind"),
-		evicted:       desc("evicted_samples_total", "Samples removed to keep the size bound before every endpoint had passed them.", "kind"),
+		evicted:       desc("evicted_samples_total", "Samples removed to keep a bound of size, age or free space before every endpoint had passed them.", "kind"),
 		waiting:       desc("waiting_samples", "Samples that could not be written and wait in memory.", "kind"),
 		lost:          desc("lost_samples_total", "Samples that could not be written and fell out of memory, by what kept them from being written.", "kind", "reason"),
 		writeErrors:   desc("write_errors_total", "Writes and syncs of the log that failed."),
 		segments:      desc("segments", "Segments of the log on disk."),
 		newerSegments: desc("newer_segments", "Segments of a newer format version, which are left alone."),
-		bytes:         desc("size_bytes", "Size of the log on disk, cursors included."),
-		maxBytes:      desc("max_bytes", "Size that the log may have; over it, the oldest segments are removed."),
+		bytes:         desc("size_bytes", "Size of everything under the storage path, dead letters included."),
+		maxBytes:      desc("max_bytes", "Size that everything under the storage path may have; over it, the oldest segments are removed."),
 		seriesNow:     desc("series", "Series that the log remembers the last time of."),
 	}
 	if registerer == nil {

@@ -63,11 +63,11 @@ type Stats struct {
 	Refused       Totals   // since Open
 	Waiting       Totals   // in memory until they can be written
 	Lost          Lost     // given up while waiting, since Open
-	Evicted       Totals   // removed before every open cursor had passed it, to keep MaxBytes; since Open
+	Evicted       Totals   // removed before every open cursor had passed it, to keep a bound; since Open
 	Synced        Position // what readers may read up to
 	Oldest        Position // just before the oldest frame there is
-	Bytes         int64    // of segments and cursors
-	MaxBytes      int64    // their bound
+	Bytes         int64    // of everything under Path
+	MaxBytes      int64    // its bound
 	Segments      int      // NewerSegments are not among them
 	NewerSegments int      // of a newer format version, left alone
 	Series        int      // handles in memory
@@ -90,7 +90,7 @@ func (l *Log) publish() {
 		Lost:        l.lost,
 		Evicted:     l.evicted,
 		Oldest:      l.oldest(),
-		Bytes:       l.bytes,
+		Bytes:       l.bytes + l.others,
 		MaxBytes:    l.o.MaxBytes,
 		Series:      l.series.len,
 		WriteErrors: l.writeErrors,

@@ -47,10 +47,11 @@ func (l *Log) Sync(now time.Time) error {
 	if err == nil {
 		err = l.cursors.sync(l.o.Sync != SyncNever)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = l.removePassed()
 	}
-	return l.removePassed()
+	l.bound(now.UnixMilli())
+	return err
 }
 
 // Run calls Sync each SyncInterval until ctx ends. The first error of a row
