@@ -36,16 +36,15 @@ func (b *breaker) allow() (attempt int, err error) {
 	return b.failures, nil
 }
 
-// done records how a connect ended and tells whether the server's state has
-// changed by it. Attempts that ran side by side count as one failure.
-func (b *breaker) done(attempt int, err error) (changed bool) {
+// done records how a connect ended. Attempts that ran side by side count as
+// one failure.
+func (b *breaker) done(attempt int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	changed = (err == nil) != (b.err == nil)
 	b.err = err
 	if err == nil {
 		b.failures = 0
-		return changed
+		return
 	}
 	if attempt == b.failures {
 		pause := min(firstPause<<min(b.failures, 10), lastPause)
@@ -54,5 +53,4 @@ func (b *breaker) done(attempt int, err error) (changed bool) {
 		// server do not come back at the same moment.
 		b.until = b.now().Add(pause/2 + rand.N(pause/2))
 	}
-	return changed
 }

@@ -31,6 +31,7 @@ const (
 type postgres struct {
 	name    string
 	timeout time.Duration // of a ping
+	log     *slog.Logger
 	pool    *pgPool
 	life    lifetime
 
@@ -40,11 +41,11 @@ type postgres struct {
 }
 
 func openPostgres(s config.Source, log *slog.Logger, now func() time.Time) (Source, error) {
-	pool, err := newPgPool(s, log, now)
+	pool, err := newPgPool(s, now)
 	if err != nil {
 		return nil, err
 	}
-	return &postgres{name: s.Name, timeout: s.Timeout, pool: pool}, nil
+	return &postgres{name: s.Name, timeout: s.Timeout, log: log, pool: pool}, nil
 }
 
 // Query implements [Source].
@@ -129,6 +130,7 @@ func (p *postgres) onConn(ctx context.Context, wait time.Duration, fn func(*pgCo
 		case !pooled || fresh:
 			return &ConnectError{Source: p.name, Err: err}
 		}
+		p.log.Debug("idle connection was dead; the query goes to a new one", "err", err)
 	}
 }
 

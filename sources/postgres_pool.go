@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -44,7 +43,6 @@ type pgConn struct {
 // is being closed keeps its slot until the socket is gone.
 type pgPool struct {
 	source  config.Source
-	log     *slog.Logger
 	now     func() time.Time
 	breaker breaker
 	slots   chan struct{}
@@ -55,13 +53,12 @@ type pgPool struct {
 	sockets map[*pgSocket]struct{}
 }
 
-func newPgPool(s config.Source, log *slog.Logger, now func() time.Time) (*pgPool, error) {
+func newPgPool(s config.Source, now func() time.Time) (*pgPool, error) {
 	if _, err := pgConfig(s); err != nil && !errors.As(err, new(*fileError)) {
 		return nil, err
 	}
 	return &pgPool{
 		source:  s,
-		log:     log,
 		now:     now,
 		breaker: breaker{now: now},
 		slots:   make(chan struct{}, max(s.MaxConnections, 1)),
@@ -178,13 +175,7 @@ func (p *pgPool) connect(ctx context.Context) (*pgConn, error) {
 		}
 		err = &ConnectError{Source: p.source.Name, Err: err}
 	}
-	if p.breaker.done(attempt, err) {
-		if err != nil {
-			p.log.Warn("source is not reachable", "err", err)
-		} else {
-			p.log.Info("source is reachable again")
-		}
-	}
+	p.breaker.done(attempt, err)
 	return c, err
 }
 

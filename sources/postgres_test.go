@@ -1,9 +1,11 @@
 package sources_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -387,6 +389,35 @@ func TestPostgresRestart(t *testing.T) {
 	servers.Eventually(t, "the source comes back", back)
 	if n := pg.Connections(t, application); n > 2 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// What a caller is told, it logs; the source itself logs only what it mends.
+func TestPostgresLogsNothingItReturns(t *testing.T) {
+	pg := shared.Get(t)
+	p := startProxy(t, pg.Addr())
+	var lines bytes.Buffer
+	c := through(t, pgSource(pg), p)
+	c.MaxConnections = 1
+	s, err := sources.Open(c, sources.Options{Logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	read(t, s, "SELECT 1")
+	p.cut()
+	read(t, s, "SELECT 1")
+	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "source=pg") || !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
+		t.Errorf("a dead connection is logged as %q", got)
+	}
+	lines.Reset()
+	_ = p.Close()
+	p.cut()
+	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.As(err, new(*sources.ConnectError)) {
+		t.Errorf("error is %v", err)
+	}
+	if got := lines.String(); strings.Contains(got, "refused") {
+		t.Errorf("an error that is returned is logged: %s", got)
 	}
 }
 

@@ -48,7 +48,7 @@ type Row struct {
 
 // Options are what all sources of a process share.
 type Options struct {
-	Logger *slog.Logger // changes of a connection's state; nil discards them
+	Logger *slog.Logger // what a source mends by itself, and returns to nobody; nil discards it
 }
 
 // Open returns the source that s describes. It connects to nothing: a server
