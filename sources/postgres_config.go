@@ -204,6 +204,8 @@ func pgConfigError(s config.Source, err error) error {
 		return &fileError{fmt.Errorf("read TLS file: %w", path)}
 	case !s.DSN.IsSet():
 		return fmt.Errorf("connection settings: %w", cmpErr(cause, err))
+	case cause != nil && cause.Error() == "sslmode is invalid":
+		return errors.New("data_source_name: sslmode is invalid; set it to disable, allow, prefer, require, verify-ca or verify-full")
 	case cause != nil && strings.Contains(err.Error(), "failed to configure TLS"):
 		return fmt.Errorf("data_source_name: %w", cause)
 	}

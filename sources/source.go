@@ -53,27 +53,19 @@ type Options struct {
 
 // Open returns the source that s describes. It connects to nothing: a server
 // that is down is reported by each query until it comes back. An error is
-// something that no server could mend, such as a malformed data_source_name.
-// The caller closes the source.
+// something that no server could mend, such as a malformed data_source_name;
+// it shows no secret and leaves it to the caller to name the source. The
+// caller closes the source.
 func Open(s config.Source, o Options) (Source, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("source", s.Name)
-	var (
-		source Source
-		err    error
-	)
 	switch s.Type {
 	case config.TypePostgres:
-		source, err = openPostgres(s, o.Logger, time.Now)
+		return openPostgres(s, o.Logger, time.Now)
 	case config.TypeSQLite:
-		source, err = openSQLite(s)
-	default:
-		err = fmt.Errorf("type %q is not known", s.Type)
+		return openSQLite(s)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open source %s: %w", s.Name, err)
-	}
-	return source, nil
+	return nil, fmt.Errorf("type %q is not known", s.Type)
 }
