@@ -228,6 +228,23 @@ func TestIsolationEndsAfterTenMinutes(t *testing.T) {
 	}
 }
 
+// TestFlushEndsAfterARefusal and does not wait for what has nothing to wait
+// for; so does Run, which a new frame wakes.
+func TestFlushEndsAfterARefusal(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Protocol = config.ProtocolV1
+	o.Endpoint.Queue.MinBackoff = 20 * time.Millisecond
+	s, _ := isolating(t, o)
+	f.says(http.StatusConflict, "no")
+	j.appendDue(5)
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l := s.balance(); l.Dropped[ReasonRejected].Samples != 5 || s.pace.waiting() {
+		t.Errorf("ledger is %+v, want 5 samples rejected, and nothing that waits: %+v", l, s.pace)
+	}
+}
+
 // TestIsolationSurvivesKills kills at every request of an isolation.
 func TestIsolationSurvivesKills(t *testing.T) {
 	for _, partial := range []bool{false, true} {

@@ -40,6 +40,9 @@ func (p *pace) breathe(now time.Time) {
 	}
 }
 
+// settled ends every wait: nothing is left that waits.
+func (p *pace) settled() { p.retryAt, p.throttle.until = time.Time{}, time.Time{} }
+
 func (p *pace) accepted() {
 	p.limit = min(2*p.limit, p.shards)
 	p.failures = 0

@@ -1,12 +1,15 @@
 package remotewrite
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/value"
 
 	"sql2metrics/config"
@@ -105,4 +108,68 @@ func TestPrometheusStoresAndHangsUp(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestPrometheusAfterAKill has Prometheus store a window whose answers a killed
+// process did not see. The next life sends it again, as it was or cut and
+// labelled otherwise, and nothing that is new suffers from it.
+func TestPrometheusAfterAKill(t *testing.T) {
+	for name, change := range map[string]func(o *Options){
+		"nothing changed":      func(*Options) {},
+		"max_samples_per_send": func(o *Options) { o.Endpoint.Queue.MaxSamplesPerSend = 33 },
+		"a series dropped": func(o *Options) {
+			o.Endpoint.WriteRelabel = []*relabel.Config{rule(t, relabel.Config{
+				Action: relabel.Drop, SourceLabels: model.LabelNames{"i"}, Regex: relabel.MustNewRegexp("0|30"),
+			})}
+		},
+	} {
+		for _, rounds := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%s, samples per series %d", name, rounds), func(t *testing.T) {
+				forBothProtocols(t, func(t *testing.T, p config.Protocol) {
+					r := receiver.Start(t, receiver.Options{})
+					path := t.TempDir()
+					j := openJournal(t, path, wal.Options{})
+					o := Options{Endpoint: endpoint(t, r.URL()), Log: j.Log}
+					o.Endpoint.Protocol = p
+					o.Endpoint.Queue.MaxSamplesPerSend = 20 * rounds
+					o.Endpoint.Queue.MaxShards = 1
+					s := newShip(t, o)
+					due := j.family("due", 70)
+					now := time.Now().Truncate(time.Millisecond)
+					next := func() {
+						now = now.Add(time.Second)
+						j.append(now, round(due, now, 1)...)
+					}
+					for range rounds {
+						next()
+					}
+					// The first request is stored, and its answer is lost.
+					r.Behave(receiver.StoreThenReset)
+					s.step(now.Add(time.Minute))
+					next() // not in the window
+					j = openJournal(t, j.kill(path), wal.Options{})
+					o.Log = j.Log
+					change(&o)
+					s = newShip(t, o)
+					due = j.family("due", 70)
+					next()
+					r.Behave(receiver.Up)
+					s.drain(now.Add(time.Minute))
+
+					l := s.balance()
+					gone := l.Dropped[ReasonRelabel].Samples
+					if want := uint64(70*(rounds+2)) - gone; l.Sent.Add(l.Unconfirmed).Samples != want || rounds == 1 && !l.Unconfirmed.IsZero() {
+						t.Errorf("ledger is %+v, want %d samples sent, or unconfirmed where they were in doubt", l, want)
+					}
+					stored := 0
+					for _, samples := range r.Samples(t, `{__name__="due"}`) {
+						stored += len(samples)
+					}
+					if want := 70 * (rounds + 2); stored < want-int(gone) {
+						t.Errorf("%d samples are stored, want %d", stored, want)
+					}
+				})
+			})
+		}
+	}
 }

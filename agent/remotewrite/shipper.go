@@ -187,6 +187,7 @@ func (s *Shipper) settle() {
 		s.rejecting = false
 		s.logger.Info("the receiver takes everything again")
 	}
+	s.pace.settled()
 	s.position = s.window.end
 	s.outcome = outcome{}
 	s.window.reset(s.table)
