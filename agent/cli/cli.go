@@ -8,8 +8,6 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
-
-	"sql2metrics/config"
 )
 
 // The exit codes: done, failed, and a command line that makes no sense.
@@ -83,9 +81,4 @@ func newLogger(w io.Writer, level, format string) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, &o))
 	}
 	return slog.New(slog.NewTextHandler(w, &o))
-}
-
-// load reads the configuration with what the command line overrides.
-func (g *global) load() (*config.Config, error) {
-	return config.Load(g.configFile, config.Options{StoragePath: g.storagePath})
 }

@@ -22,14 +22,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // directory.
 func inShop(t *testing.T) {
 	t.Helper()
-	config, err := os.ReadFile("testdata/shop.yml")
-	if err != nil {
-		t.Fatal(err)
+	files := map[string]string{"shop.yml": "sql2metrics.yml", "bad-sources.yml": "bad-sources.yml"}
+	folder := t.TempDir()
+	for from, to := range files {
+		text, err := os.ReadFile(filepath.Join("testdata", from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, to), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Chdir(t.TempDir())
-	if err := os.WriteFile("sql2metrics.yml", config, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	t.Chdir(folder)
 	db, err := sql.Open("sqlite", "shop.db")
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +71,7 @@ func TestOutput(t *testing.T) {
 		"bad-flag":        {"run", "--speed=11"},
 		"check":           {"check"},
 		"check-missing":   {"check", "--config.file=none.yml"},
+		"check-sources":   {"check", "--config.file=bad-sources.yml"},
 		"query":           {"query", "shop"},
 		"query-json":      {"query", "shop", "--format=json"},
 		"query-execute":   {"query", "shop", "-e", "SELECT 1 AS one, 'a b' AS two, NULL AS three"},
@@ -109,7 +114,7 @@ func TestOutput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(left) != 2 {
+			if len(left) != 3 {
 				t.Errorf("the command left files: %v", left)
 			}
 		})
