@@ -47,6 +47,7 @@ type pgPool struct {
 	breaker breaker
 	slots   chan struct{}
 	closing sync.WaitGroup // connections that pgconn closes in the background
+	longest int            // bytes of a message
 
 	mu      sync.Mutex
 	idle    []*pgConn // the most recently used last
@@ -63,6 +64,7 @@ func newPgPool(s config.Source, now func() time.Time) (*pgPool, error) {
 		breaker: breaker{now: now},
 		slots:   make(chan struct{}, max(s.MaxConnections, 1)),
 		sockets: make(map[*pgSocket]struct{}),
+		longest: maxMessage,
 	}, nil
 }
 
@@ -184,7 +186,7 @@ func (p *pgPool) dial(ctx context.Context) (*pgConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.MaxProtocolMessageBodyLen = maxMessage
+	cfg.MaxProtocolMessageBodyLen = p.longest
 	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: confirmWait}
 	}

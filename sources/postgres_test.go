@@ -1,19 +1,14 @@
 package sources_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -173,74 +168,6 @@ func TestPostgresOneRoundTrip(t *testing.T) {
 	}
 }
 
-func TestPostgresConnectionCap(t *testing.T) {
-	pg := shared.Get(t)
-	c := dsnSource("application_name=capped " + pgDSN(pg))
-	c.Password = config.NewSecret(pg.Password)
-	c.MaxConnections = 3
-	s := open(t, c)
-	var callers sync.WaitGroup
-	for range 20 {
-		callers.Go(func() {
-			for range 5 {
-				err := s.Query(t.Context(), query("SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'capped'"),
-					func(r *sources.Row) error {
-						if n, err := r.Values[0].Float(); err != nil || n > 3 {
-							t.Errorf("%v connections, %v", n, err)
-						}
-						return nil
-					})
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	callers.Wait()
-	if n := pg.Connections(t, "capped"); n != 3 {
-		t.Errorf("%d connections are kept", n)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	servers.Eventually(t, "the connections are gone", func() bool { return pg.Connections(t, "capped") == 0 })
-}
-
-func TestPostgresBusyConnections(t *testing.T) {
-	c := pgSource(shared.Get(t))
-	c.MaxConnections = 1
-	s := open(t, c)
-	err := s.Query(t.Context(), query("SELECT 1"), func(*sources.Row) error {
-		q := query("SELECT 1")
-		q.Timeout = 50 * time.Millisecond
-		err := s.Query(t.Context(), q, ignore)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "raise max_connections") {
-			t.Errorf("error is %v", err)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-func TestPostgresCutConnectionCostsNoRound(t *testing.T) {
-	pg := shared.Get(t)
-	p := startProxy(t, pg.Addr())
-	s := open(t, through(t, pgSource(pg), p))
-	for range 3 {
-		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
-			t.Error(got)
-		}
-		p.cut()
-	}
-	read(t, s, "SELECT 1")
-	pg.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sql2metrics'")
-	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
 // A lock of the session would outlive the transaction and hold the
 // application, or the next run on another connection.
 func TestPostgresSessionLocksAreGivenUp(t *testing.T) {
@@ -277,68 +204,6 @@ func TestPostgresWithoutSessionLocks(t *testing.T) {
 	}
 	if _, after := p.counts(); after != before {
 		t.Errorf("%d new connections", after-before)
-	}
-}
-
-// What ends its own connection would end the next one too: it is the query
-// that failed, and it is not run again.
-func TestPostgresStatementEndsItsConnection(t *testing.T) {
-	pg := servers.Postgres(t)
-	crash := func(t *testing.T) {
-		var pids [][]string
-		servers.Eventually(t, "the statement runs", func() bool {
-			pids = pg.Query(t, "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND application_name = 'sql2metrics'")
-			return len(pids) > 0
-		})
-		pid, err := strconv.Atoi(pids[0][0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, test := range []struct {
-		name, sql, want string
-		meanwhile       func(*testing.T)
-	}{
-		{"a row over the limit", "SELECT repeat('x', 70000000)", "limit of 67108864 bytes", nil},
-		{"terminated", "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(600)", "57P01", nil},
-		{"crashed", "SELECT pg_sleep(600)", "the server's log", crash},
-	} {
-		for _, pooled := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, pooled %v", test.name, pooled), func(t *testing.T) {
-				p := startProxy(t, pg.Addr())
-				c := through(t, pgSource(pg), p)
-				c.TLS.Mode = "disable" // prefer takes two connections
-				s := open(t, c)
-				if pooled {
-					servers.Eventually(t, "the server is up", func() bool { return s.Ping(t.Context()) == nil })
-				}
-				_, before := p.counts()
-				done := make(chan error, 1)
-				go func() { done <- s.Query(t.Context(), query(test.sql), ignore) }()
-				if test.meanwhile != nil {
-					test.meanwhile(t)
-				}
-				err := <-done
-				if err == nil || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), test.want) {
-					t.Fatalf("error is %v, want a query's with %q", err, test.want)
-				}
-				wantOnce(t, err, "pg")
-				t.Log(err)
-				want := 1
-				if pooled {
-					want = 0
-				}
-				// The cancel of what may still run is one more connection.
-				if _, after := p.counts(); after-before > want+1 {
-					t.Errorf("%d connections, want %d and one for the cancel", after-before, want)
-				}
-				servers.Eventually(t, "the source goes on", func() bool { return s.Ping(t.Context()) == nil })
-				servers.Eventually(t, "the statement is gone", func() bool { return pg.Running(t, application) == 0 })
-			})
-		}
 	}
 }
 
@@ -389,35 +254,6 @@ func TestPostgresRestart(t *testing.T) {
 	servers.Eventually(t, "the source comes back", back)
 	if n := pg.Connections(t, application); n > 2 {
 		t.Errorf("%d connections", n)
-	}
-}
-
-// What a caller is told, it logs; the source itself logs only what it mends.
-func TestPostgresLogsNothingItReturns(t *testing.T) {
-	pg := shared.Get(t)
-	p := startProxy(t, pg.Addr())
-	var lines bytes.Buffer
-	c := through(t, pgSource(pg), p)
-	c.MaxConnections = 1
-	s, err := sources.Open(c, sources.Options{Logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	read(t, s, "SELECT 1")
-	p.cut()
-	read(t, s, "SELECT 1")
-	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "source=pg") || !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
-		t.Errorf("a dead connection is logged as %q", got)
-	}
-	lines.Reset()
-	_ = p.Close()
-	p.cut()
-	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.As(err, new(*sources.ConnectError)) {
-		t.Errorf("error is %v", err)
-	}
-	if got := lines.String(); strings.Contains(got, "refused") {
-		t.Errorf("an error that is returned is logged: %s", got)
 	}
 }
 

@@ -1,0 +1,237 @@
+package sources_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
+	"sql2metrics/sources"
+)
+
+// openPostgres opens the shared server's source with one connection.
+func openPostgres(t *testing.T, now func() time.Time, maxMessage int) sources.Source {
+	t.Helper()
+	c := pgSource(shared.Get(t))
+	c.MaxConnections = 1
+	s, err := sources.OpenPostgres(c, now, maxMessage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// A connection is kept for half an hour, however often it is used, so that a
+// failover is followed.
+func TestPostgresConnectionIsReplacedByAge(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s := openPostgres(t, func() time.Time { return now }, 0)
+	backend := func() []string { return read(t, s, "SELECT pg_backend_pid()") }
+	first := backend()
+	for range 2 {
+		now = now.Add(15*time.Minute - time.Nanosecond)
+		if got := backend(); !cmp.Equal(got, first) {
+			t.Fatalf("backend is %v, was %v, after less than its time", got, first)
+		}
+	}
+	now = now.Add(2 * time.Nanosecond)
+	second := backend()
+	if cmp.Equal(second, first) {
+		t.Errorf("backend %v is kept after its time", first)
+	}
+	if got := backend(); !cmp.Equal(got, second) {
+		t.Errorf("backend is %v, was %v, right after it was new", got, second)
+	}
+}
+
+// One row cannot make the agent allocate without bound.
+func TestPostgresRowLimit(t *testing.T) {
+	s := openPostgres(t, time.Now, 1000)
+	read(t, s, "SELECT repeat('x', 900), generate_series(1, 100)")
+	rows := 0
+	err := s.Query(t.Context(), query("SELECT repeat('x', n) FROM generate_series(900, 1100, 50) n"), func(*sources.Row) error {
+		rows++
+		return nil
+	})
+	if err == nil || rows != 2 || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "limit of 1000 bytes") {
+		t.Errorf("%d rows, error %v", rows, err)
+	}
+	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
+		t.Error(got)
+	}
+}
+
+func TestPostgresConnectionCap(t *testing.T) {
+	pg := shared.Get(t)
+	c := dsnSource("application_name=capped " + pgDSN(pg))
+	c.Password = config.NewSecret(pg.Password)
+	c.MaxConnections = 3
+	s := open(t, c)
+	var callers sync.WaitGroup
+	for range 20 {
+		callers.Go(func() {
+			for range 5 {
+				err := s.Query(t.Context(), query("SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'capped'"),
+					func(r *sources.Row) error {
+						if n, err := r.Values[0].Float(); err != nil || n > 3 {
+							t.Errorf("%v connections, %v", n, err)
+						}
+						return nil
+					})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if n := pg.Connections(t, "capped"); n != 3 {
+		t.Errorf("%d connections are kept", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	servers.Eventually(t, "the connections are gone", func() bool { return pg.Connections(t, "capped") == 0 })
+}
+
+func TestPostgresBusyConnections(t *testing.T) {
+	c := pgSource(shared.Get(t))
+	c.MaxConnections = 1
+	s := open(t, c)
+	err := s.Query(t.Context(), query("SELECT 1"), func(*sources.Row) error {
+		q := query("SELECT 1")
+		q.Timeout = 50 * time.Millisecond
+		err := s.Query(t.Context(), q, ignore)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "raise max_connections") {
+			t.Errorf("error is %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPostgresCutConnectionCostsNoRound(t *testing.T) {
+	pg := shared.Get(t)
+	p := startProxy(t, pg.Addr())
+	s := open(t, through(t, pgSource(pg), p))
+	for range 3 {
+		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
+			t.Error(got)
+		}
+		p.cut()
+	}
+	read(t, s, "SELECT 1")
+	pg.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sql2metrics'")
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What ends its own connection would end the next one too: it is the query
+// that failed, and it is not run again.
+func TestPostgresStatementEndsItsConnection(t *testing.T) {
+	pg := servers.Postgres(t)
+	crash := func(t *testing.T) {
+		var pids [][]string
+		servers.Eventually(t, "the statement runs", func() bool {
+			pids = pg.Query(t, "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND application_name = 'sql2metrics'")
+			return len(pids) > 0
+		})
+		pid, err := strconv.Atoi(pids[0][0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name, sql, want string
+		meanwhile       func(*testing.T)
+	}{
+		{"a row over the limit", "SELECT repeat('x', 70000000)", "limit of 67108864 bytes", nil},
+		{"terminated", "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(600)", "57P01", nil},
+		{"crashed", "SELECT pg_sleep(600)", "the server's log", crash},
+	} {
+		for _, pooled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, pooled %v", test.name, pooled), func(t *testing.T) {
+				p := startProxy(t, pg.Addr())
+				c := through(t, pgSource(pg), p)
+				c.TLS.Mode = "disable" // prefer takes two connections
+				s := open(t, c)
+				if pooled {
+					servers.Eventually(t, "the server is up", func() bool { return s.Ping(t.Context()) == nil })
+				}
+				_, before := p.counts()
+				done := make(chan error, 1)
+				go func() { done <- s.Query(t.Context(), query(test.sql), ignore) }()
+				if test.meanwhile != nil {
+					test.meanwhile(t)
+				}
+				err := <-done
+				if err == nil || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), test.want) {
+					t.Fatalf("error is %v, want a query's with %q", err, test.want)
+				}
+				wantOnce(t, err, "pg")
+				t.Log(err)
+				want := 1
+				if pooled {
+					want = 0
+				}
+				// The cancel of what may still run is one more connection.
+				if _, after := p.counts(); after-before > want+1 {
+					t.Errorf("%d connections, want %d and one for the cancel", after-before, want)
+				}
+				servers.Eventually(t, "the source goes on", func() bool { return s.Ping(t.Context()) == nil })
+				servers.Eventually(t, "the statement is gone", func() bool { return pg.Running(t, application) == 0 })
+			})
+		}
+	}
+}
+
+// What a caller is told, it logs; the source itself logs only what it mends.
+func TestPostgresLogsNothingItReturns(t *testing.T) {
+	pg := shared.Get(t)
+	p := startProxy(t, pg.Addr())
+	var lines bytes.Buffer
+	c := through(t, pgSource(pg), p)
+	c.MaxConnections = 1
+	s, err := sources.Open(c, sources.Options{Logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	read(t, s, "SELECT 1")
+	p.cut()
+	read(t, s, "SELECT 1")
+	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "source=pg") || !strings.Contains(got, "EOF") && !strings.Contains(got, "reset") {
+		t.Errorf("a dead connection is logged as %q", got)
+	}
+	lines.Reset()
+	_ = p.Close()
+	p.cut()
+	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.As(err, new(*sources.ConnectError)) {
+		t.Errorf("error is %v", err)
+	}
+	if got := lines.String(); strings.Contains(got, "refused") {
+		t.Errorf("an error that is returned is logged: %s", got)
+	}
+}
