@@ -41,20 +41,27 @@ type inquiry struct {
 	found  answer
 }
 
+// trying tells whether the next piece of r is a probe.
+func (r *request) trying() bool { return r.inquiry != nil && r.inquiry.trying }
+
+// endProbes takes the probe off, so that the piece in question is next.
+func (r *request) endProbes() {
+	r.open = r.open[:len(r.open)-1]
+	r.inquiry.trying, r.inquiry.probes = false, nil
+}
+
 // inquire begins or goes on to find out why the receiver has refused the next
 // piece of r without saying what it wrote.
 func (s *Shipper) inquire(f *flight, r *request, now time.Time) {
 	f.request = none
 	q, p := r.inquiry, r.next()
-	if q != nil && q.trying {
+	if r.trying() {
 		if n := len(q.probes); n > 0 {
 			r.open[len(r.open)-1] = s.window.oldestPoint(q.probes[n-1])
 			q.probes = q.probes[:n-1]
 			return
 		}
-		// None was taken.
-		r.open = r.open[:len(r.open)-1]
-		q.trying = false
+		r.endProbes() // none was taken
 		s.refuse(f, r, ReasonRejected, &q.found, s.pointwise(r.next()), now)
 		return
 	}
@@ -84,10 +91,8 @@ func (s *Shipper) inquire(f *flight, r *request, now time.Time) {
 // tookProbe notes that the receiver takes something of the piece in question.
 func (s *Shipper) tookProbe(f *flight, r *request) {
 	f.request = none
-	q := r.inquiry
-	q.taken = append(q.taken, r.next().series.first)
-	q.trying, q.probes = false, nil
-	r.open = r.open[:len(r.open)-1]
+	r.inquiry.taken = append(r.inquiry.taken, r.next().series.first)
+	r.endProbes()
 }
 
 // pointwise tells whether every series of p has one point at most, so that the
@@ -125,8 +130,7 @@ func (s *Shipper) prepare(f *flight, r *request, now time.Time) *piece {
 		}
 		if q := r.inquiry; q != nil && q.sent >= maxInquiry {
 			if q.trying {
-				r.open, q.trying = r.open[:len(r.open)-1], false
-				continue
+				r.endProbes()
 			}
 			s.refuse(f, r, ReasonIsolationLimit, &q.found, true, now)
 			continue

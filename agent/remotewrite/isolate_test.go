@@ -228,6 +228,34 @@ func TestIsolationEndsAfterTenMinutes(t *testing.T) {
 	}
 }
 
+// TestProbesWithCounts has something before a receiver of 2.0 refuse a request
+// for its size, without counts, and the receiver answer the probes with them.
+func TestProbesWithCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		status         int
+		sent, rejected uint64
+	}{"refused": {400, 0, 12}, "2xx, nothing written": {200, 0, 12}} {
+		t.Run(name, func(t *testing.T) {
+			j, f, o := backlog(t)
+			o.Endpoint.Protocol = config.ProtocolV2
+			s, _ := isolating(t, o)
+			j.appendDue(12)
+			f.answers(func(w http.ResponseWriter, p post) {
+				if len(p.lines(t)) > 5 {
+					http.Error(w, "blocked", http.StatusPreconditionFailed)
+					return
+				}
+				w.Header().Set(headerSamplesWritten, "0")
+				w.WriteHeader(c.status)
+			})
+			s.drain(epoch)
+			if l := s.balance(); l.Sent.Samples != c.sent || l.Dropped[ReasonRejected].Samples != c.rejected || !l.Pending.IsZero() {
+				t.Errorf("ledger is %+v, want %d sent and %d rejected", l, c.sent, c.rejected)
+			}
+		})
+	}
+}
+
 // TestFlushEndsAfterARefusal and does not wait for what has nothing to wait
 // for; so does Run, which a new frame wakes.
 func TestFlushEndsAfterARefusal(t *testing.T) {

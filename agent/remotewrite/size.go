@@ -20,7 +20,7 @@ func (s *Shipper) limit() int {
 // given up.
 func (s *Shipper) shrink(f *flight, r *request, now time.Time) {
 	f.request = none
-	if q := r.inquiry; q != nil && q.trying {
+	if r.trying() {
 		s.inquire(f, r, now) // a point that is too large is one that is refused
 		return
 	}

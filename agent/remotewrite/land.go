@@ -1,0 +1,196 @@
+package remotewrite
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+
+	"sql2metrics/config"
+	"sql2metrics/wal"
+)
+
+// condition is how the endpoint is.
+type condition int
+
+const (
+	up condition = iota
+	down
+	shut // it is reached and takes nothing
+)
+
+// land draws the consequences of an answer.
+func (s *Shipper) land(f *flight, now time.Time) verdict {
+	r, a := &s.window.requests[f.request], &f.answer
+	s.metrics.landed(f)
+
+	spoke2 := f.protocol == config.ProtocolV2 && a.counted
+	if spoke2 && !s.learned.Confirmed {
+		s.learned.Confirmed, s.unsaved = true, true
+	}
+	other := config.ProtocolV1
+	if f.protocol == config.ProtocolV1 {
+		other = config.ProtocolV2
+	}
+	mayReword := s.endpoint.Protocol == config.ProtocolAuto && !s.declined[other]
+
+	p := r.next()
+	asking := r.inquiry != nil
+	if asking {
+		r.inquiry.sent++
+	}
+	v := a.judge(f.protocol, mayReword, s.learned.Confirmed)
+	switch v {
+	case accepted:
+		s.accept(f, r, spoke2, now)
+		s.recovered()
+	case refused:
+		if spoke2 && !r.trying() {
+			if least(a.written, p.counts) != p.counts {
+				s.keepLetter(r, ReasonRejected, a, now)
+			}
+			s.conclude(f, r, a.written, ReasonRejected, a, true)
+		} else {
+			s.inquire(f, r, now)
+		}
+		s.recovered()
+		if asking {
+			s.pace.breathe(now)
+		}
+	case tooLarge:
+		s.shrink(f, r, now)
+		s.recovered()
+		s.pace.breathe(now)
+	case reworded:
+		p.doubt = p.doubt || !a.declined()
+		s.reword(f.protocol, other, a, now)
+	case unavailable:
+		p.doubt = true
+		if !s.park(f, r, now) {
+			s.become(down, a)
+		}
+	case misconfigured:
+		if a.declined() && s.endpoint.Protocol == config.ProtocolAuto {
+			// It has declined both, one after the other: the next try begins anew.
+			clear(s.declined)
+			s.learned.Protocol, s.learned.At, s.unsaved = other, now.UnixMilli(), true
+		}
+		s.become(shut, a)
+	}
+	return v
+}
+
+// accept books that the receiver took the next piece of r, or what it says it
+// wrote of it.
+func (s *Shipper) accept(f *flight, r *request, counted bool, now time.Time) {
+	p := r.next()
+	got, half := p.counts, p.half
+	if counted {
+		got = least(f.answer.written, p.counts)
+	} else if f.protocol == config.ProtocolV2 && !s.uncounted {
+		s.uncounted = true
+		s.logger.Warn("the receiver answers 2.0 without saying what it wrote; its word is taken for everything")
+	}
+	whole := got == p.counts
+	switch {
+	case !r.trying():
+		s.conclude(f, r, got, ReasonRejected, &f.answer, true)
+	case whole:
+		s.tookProbe(f, r)
+	default:
+		s.inquire(f, r, now)
+	}
+	if half && whole && !r.done {
+		r.next().refused = true
+	}
+	s.grow()
+}
+
+// park gives up the next piece of r if it has been blocked for too long.
+func (s *Shipper) park(f *flight, r *request, now time.Time) bool {
+	p := r.next()
+	if p.blocked.IsZero() {
+		p.blocked = now
+	}
+	if limit := s.endpoint.MaxBlock; limit == 0 || now.Sub(p.blocked) < limit {
+		return false
+	}
+	if r.trying() {
+		r.endProbes() // the answer to one says nothing of the others
+	}
+	s.refuse(f, r, ReasonMaxBlock, &f.answer, true, now)
+	return true
+}
+
+// refuse gives up the next piece of r: into the dead letter and the books.
+func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known bool, now time.Time) {
+	s.keepLetter(r, reason, a, now)
+	s.conclude(f, r, wal.Totals{}, reason, a, known)
+}
+
+// keepLetter writes the next piece of r to the dead letter. Its name is a
+// function of the window, so that a process that died and isolates again
+// writes the same file.
+func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time) {
+	p := r.next()
+	version := s.protocol()
+	s.letter = s.encoder.append(s.letter[:0], version, &s.window, p)
+	at := time.UnixMilli(s.window.oldest).UTC().Format("20060102T150405")
+	id := fmt.Sprintf("%s-%d-%d", at, s.window.end.Seq, p.series.first)
+	if p.slice != nil {
+		id += fmt.Sprintf("-%d", s.window.start(p))
+	}
+	l := Letter{
+		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Status: a.status, Words: a.words, Protocol: version,
+		Samples: p.counts.Samples, Histograms: p.counts.Histograms, Exemplars: p.counts.Exemplars,
+	}
+	if a.err != nil {
+		l.Words = a.err.Error()
+	}
+	s.deadLetter.keep(&l, id, s2.EncodeSnappy(nil, s.letter))
+}
+
+// reportLost says that samples were given up, when that begins.
+func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bool) {
+	if s.rejecting {
+		return
+	}
+	s.rejecting = true
+	s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it takes everything",
+		"answer", a.String(), "reason", reason, "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars,
+		"sent_before", doubt, "do", a.remedy())
+}
+
+// reword changes to the other protocol, unless a flight before this one has.
+func (s *Shipper) reword(from, to config.Protocol, a *answer, now time.Time) {
+	s.declined[from] = true
+	if s.protocol() != from {
+		return
+	}
+	s.learned.Protocol, s.learned.At, s.unsaved = to, now.UnixMilli(), true
+	s.logger.Info("the endpoint does not take this version of the protocol; use the other one",
+		"from", wireVersion(from), "to", wireVersion(to), "answer", a.String())
+}
+
+// recovered notes that the endpoint is at work.
+func (s *Shipper) recovered() {
+	clear(s.declined)
+	s.pace.accepted()
+	if s.condition != up {
+		s.condition = up
+		s.logger.Info("endpoint recovered")
+	}
+}
+
+// become notes trouble with the endpoint, and says so when it begins.
+func (s *Shipper) become(c condition, a *answer) {
+	if s.condition == c {
+		return
+	}
+	s.condition = c
+	if c == down {
+		s.logger.Warn("endpoint down; samples wait in the log until it answers", "answer", a.String())
+		return
+	}
+	s.logger.Error("the endpoint takes nothing as it is configured; samples wait in the log", "answer", a.String(), "do", a.advice())
+}
