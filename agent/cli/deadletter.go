@@ -105,14 +105,18 @@ func printLetters(w io.Writer, letters []remotewrite.Letter) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ENDPOINT\tID\tGIVEN UP\tREASON\tSAMPLES\tHISTOGRAMS\tEXEMPLARS\tBYTES\tANSWER")
+	fmt.Fprintln(t, "ENDPOINT\tID\tGIVEN UP\tREASON\tSAMPLES\tHISTOGRAMS\tEXEMPLARS\tBYTES\tFIRST SERIES\tANSWER")
 	for _, l := range letters {
 		words, _, _ := strings.Cut(l.Words, "\n")
 		if l.Status != 0 {
 			words = fmt.Sprintf("%d %s", l.Status, words)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", l.Endpoint, l.ID, l.Time.Format(time.RFC3339), l.Reason,
-			l.Samples, l.Histograms, l.Exemplars, l.Bytes, words)
+		first := ""
+		if len(l.Series) > 0 {
+			first = l.Series[0]
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Endpoint, l.ID, l.Time.Format(time.RFC3339), l.Reason,
+			l.Samples, l.Histograms, l.Exemplars, l.Bytes, first, words)
 	}
 	return t.Flush()
 }

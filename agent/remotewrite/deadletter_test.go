@@ -22,7 +22,7 @@ import (
 func testLetter(endpoint string) *Letter {
 	return &Letter{
 		Endpoint: endpoint, Time: epoch, Reason: ReasonRejected, Status: 400, Words: "no \"thanks\"\n", Protocol: config.ProtocolV1,
-		Samples: 3, Histograms: 2, Exemplars: 1,
+		Series: []string{`{__name__="a"}`}, Samples: 3, Histograms: 2, Exemplars: 1,
 	}
 }
 

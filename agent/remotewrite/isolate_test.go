@@ -344,7 +344,7 @@ func TestPoisonAtPrometheus(t *testing.T) {
 		t.Errorf("%d series are stored, want all", n)
 	}
 	letters := lettersOf(t, path)
-	if len(letters) != 1 || letters[0].Samples != 1 || !strings.Contains(letters[0].Words, "out of order") {
+	if len(letters) != 1 || letters[0].Samples != 1 || letters[0].Series[0] != `{__name__="due", i="4321"}` || !strings.Contains(letters[0].Words, "out of order") {
 		t.Errorf("dead letters are %+v, want the poison series with the receiver's words", letters)
 	}
 

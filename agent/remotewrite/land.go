@@ -128,6 +128,9 @@ func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known 
 	s.conclude(f, r, wal.Totals{}, reason, a, known)
 }
 
+// namedInLetter is how many series of a request a letter names.
+const namedInLetter = 3
+
 // keepLetter writes the next piece of r to the dead letter. Its name is a
 // function of the window, so that a process that died and isolates again
 // writes the same file.
@@ -142,7 +145,7 @@ func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time
 	}
 	l := Letter{
 		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Status: a.status, Words: a.words, Protocol: version,
-		Samples: p.counts.Samples, Histograms: p.counts.Histograms, Exemplars: p.counts.Exemplars,
+		Series: s.window.names(p, namedInLetter), Samples: p.counts.Samples, Histograms: p.counts.Histograms, Exemplars: p.counts.Exemplars,
 	}
 	if a.err != nil {
 		l.Words = a.err.Error()

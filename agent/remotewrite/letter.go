@@ -39,6 +39,7 @@ type Letter struct {
 	Status     int             `json:"status"` // of the last answer; 0: there was none
 	Words      string          `json:"words"`  // of the receiver, or why there was no answer
 	Protocol   config.Protocol `json:"protocol"`
+	Series     []string        `json:"series"` // the first few in it
 	Samples    uint64          `json:"samples"`
 	Histograms uint64          `json:"histograms"`
 	Exemplars  uint64          `json:"exemplars"`

@@ -3,6 +3,8 @@ package remotewrite
 import (
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"sql2metrics/wal"
 )
 
@@ -185,4 +187,23 @@ func (w *window) start(p *piece) int64 {
 		}
 	}
 	return 0
+}
+
+// names returns the label sets of the first series of p, at most so many.
+func (w *window) names(p *piece, most int) []string {
+	var names []string
+	for _, m := range w.members(p) {
+		if m.points() == 0 {
+			continue
+		}
+		if len(names) == most {
+			break
+		}
+		b := labels.NewScratchBuilder(len(m.labels) / 2)
+		for i := 0; i < len(m.labels); i += 2 {
+			b.Add(m.labels[i].text, m.labels[i+1].text)
+		}
+		names = append(names, b.Labels().String())
+	}
+	return names
 }
