@@ -50,7 +50,7 @@ type Exposition struct {
 func OpenExposition(s config.Source) (*Exposition, error) {
 	client, err := promconfig.NewClientFromConfig(s.HTTP, s.Name)
 	if err != nil {
-		return nil, fmt.Errorf("open source %s: %w", s.Name, err)
+		return nil, fmt.Errorf("make its HTTP client: %w", err)
 	}
 	if s.HTTP.FollowRedirects {
 		client.CheckRedirect = sameHost
