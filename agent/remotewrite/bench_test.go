@@ -25,20 +25,23 @@ import (
 // the receiver's HTTP is in it.
 func BenchmarkShip(b *testing.B) {
 	for name, p := range map[string]config.Protocol{"2.0": config.ProtocolV2, "1.0": config.ProtocolV1} {
-		b.Run(name, func(b *testing.B) { benchmarkShip(b, p) })
+		b.Run(name, func(b *testing.B) { benchmarkShip(b, p, 0) })
 	}
+	b.Run("2.0, 50 ms away", func(b *testing.B) { benchmarkShip(b, config.ProtocolV2, 50*time.Millisecond) })
 }
 
-func benchmarkShip(b *testing.B, p config.Protocol) {
+func benchmarkShip(b *testing.B, p config.Protocol, away time.Duration) {
 	const series, rounds = 20_000, 60
 	null := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
+		time.Sleep(away)
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer null.Close()
 	j := openJournal(b, b.TempDir(), wal.Options{})
 	e := endpoint(b, null.URL)
 	e.Protocol = p
+	e.Queue.MaxShards = config.DefaultRemoteWrite().Queue.MaxShards
 	s := newShip(b, Options{Endpoint: e, Log: j.Log, ExternalLabels: labels.FromStrings("cluster", "eu1")})
 
 	all := make([]*wal.Series, series)
