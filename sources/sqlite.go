@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"sql2metrics/config"
 )
 
@@ -157,6 +159,9 @@ func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(contex
 		case timed.Err() != nil:
 			return context.Cause(timed)
 		case failed.unreachable():
+			if c.bystander && failed.code&0xff == sqlite3.SQLITE_CANTOPEN {
+				err = explainBystander(s.path, c.file, err)
+			}
 			return &ConnectError{Source: s.name, Err: fmt.Errorf("open %s: %w", s.path, err)}
 		}
 	}
@@ -190,9 +195,6 @@ func (s *sqlite) connection() (*sqliteConn, error) {
 			return c, nil
 		}
 		c.close()
-	}
-	if err := mayOpenWAL(s.path, file); err != nil {
-		return nil, err
 	}
 	return openSQLiteConn(s.path, file)
 }

@@ -27,6 +27,8 @@ type sqliteConn struct {
 	row    Row
 	bad    bool // not to be used again
 	locked bool // the query under way waits for another connection's lock
+
+	bystander bool // makes no files
 }
 
 const (
@@ -37,19 +39,30 @@ const (
 	interruptStep = 10 * time.Millisecond
 )
 
-// openSQLiteConn opens the file at path. The path is not a URI, so no
-// character in it has a meaning. Nothing is read yet.
+// openSQLiteConn opens the file at path, and no character in the path has a
+// meaning. Nothing is read yet.
 func openSQLiteConn(path string, file os.FileInfo) (*sqliteConn, error) {
-	c := &sqliteConn{tls: libc.NewTLS(), file: file}
-	name, err := libc.CString(path)
-	if err != nil {
+	c := &sqliteConn{tls: libc.NewTLS(), file: file, bystander: bystander(file)}
+	var (
+		flags int32 = sqlite3.SQLITE_OPEN_READONLY | sqlite3.SQLITE_OPEN_NOMUTEX
+		spelt       = path
+		vfs   uintptr
+		err   error
+	)
+	if c.bystander {
+		flags |= sqlite3.SQLITE_OPEN_URI
+		spelt = bystanderURI(path)
+		vfs, err = bystanderVFS()
+	}
+	name, nameErr := libc.CString(spelt)
+	if err := errors.Join(err, nameErr); err != nil {
 		c.tls.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer libc.Xfree(c.tls, name)
 	slot := c.tls.Alloc(pointerSize)
 	defer c.tls.Free(pointerSize)
-	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, slot, sqlite3.SQLITE_OPEN_READONLY|sqlite3.SQLITE_OPEN_NOMUTEX, 0)
+	rc := sqlite3.Xsqlite3_open_v2(c.tls, name, slot, flags, vfs)
 	c.db = libc.AtomicLoadPUintptr(slot)
 	if rc != sqlite3.SQLITE_OK {
 		err := c.failure(rc)
@@ -101,7 +114,7 @@ func (c *sqliteConn) query(ctx context.Context, sql string, each func(*Row) erro
 			}
 		case rc == sqlite3.SQLITE_DONE:
 			return nil
-		case rows == 0 && rc&0xff == sqlite3.SQLITE_BUSY && c.awaitLock(ctx):
+		case rows == 0 && passes(rc) && c.awaitLock(ctx):
 			sqlite3.Xsqlite3_reset(c.tls, stmt)
 		default:
 			return c.failure(rc)
@@ -127,7 +140,7 @@ func (c *sqliteConn) prepare(ctx context.Context, sql string) (stmt uintptr, _ e
 			if rc == sqlite3.SQLITE_OK {
 				return libc.AtomicLoadPUintptr(slots), libc.AtomicLoadPUintptr(slots + pointerSize), nil
 			}
-			if rc&0xff != sqlite3.SQLITE_BUSY || !c.awaitLock(ctx) {
+			if !passes(rc) || !c.awaitLock(ctx) {
 				return 0, 0, c.failure(rc)
 			}
 		}
@@ -156,6 +169,13 @@ func (c *sqliteConn) prepare(ctx context.Context, sql string) (stmt uintptr, _ e
 		return 0, err
 	}
 	return stmt, nil
+}
+
+// passes tells whether rc is the mark of what another connection does at the
+// moment: it has a lock, or writes the head of -shm, which a reader of -shm
+// alone would otherwise have to mend.
+func passes(rc int32) bool {
+	return rc&0xff == sqlite3.SQLITE_BUSY || rc == sqlite3.SQLITE_READONLY_RECOVERY || rc == sqlite3.SQLITE_READONLY_CANTINIT
 }
 
 // awaitLock waits before a locked database is tried again, and tells whether

@@ -5,46 +5,82 @@ package sources
 import (
 	"errors"
 	"fmt"
-	"io"
+	"net/url"
 	"os"
+	"sync"
 	"syscall"
+	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// mayOpenWAL refuses to open a database in WAL mode where doing so could lock
-// its application out. Even a reader makes SQLite create the files -wal and
-// -shm beside the database when they are not there. SQLite gives them to the
-// database's owner when it runs as root; under any other user they would
-// belong to the agent, and the application could not write to them. While the
-// application has the database open, both are there.
-func mayOpenWAL(path string, file os.FileInfo) error {
-	wal, err := inWALMode(path)
-	if err != nil {
-		return err
-	}
+// bystander tells whether the files that this process makes beside a database
+// would be in its application's way. In WAL mode even a reader makes SQLite
+// create -wal and -shm when they are not there. As root, SQLite gives them to
+// the database's owner a moment later; under any other user they would stay
+// the agent's, and the application could not write to them.
+func bystander(file os.FileInfo) bool {
 	uid := os.Geteuid()
 	owner, known := file.Sys().(*syscall.Stat_t)
-	if !wal || uid == 0 || known && int(owner.Uid) == uid {
-		return nil
-	}
-	for _, suffix := range []string{"-wal", "-shm"} {
-		if _, err := os.Stat(path + suffix); errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("open %s: it is in WAL mode and no application has it open; opening it as another user would leave files that its application cannot write to: run the agent as uid %d, or keep the application running", path, owner.Uid)
-		}
-	}
-	return nil
+	return uid != 0 && !(known && int(owner.Uid) == uid)
 }
 
-// inWALMode reads the database header: the write and read versions of the
-// file format, at offsets 18 and 19, are 2 in WAL mode.
-func inWALMode(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, fmt.Errorf("read database header: %w", err)
+// bystanderURI names the file at path to SQLite, which then opens its -shm for
+// reading and never makes one. It does not keep SQLite from making a -wal:
+// bystanderVFS does.
+func bystanderURI(path string) string {
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: "readonly_shm=1"}).String()
+}
+
+// bystanderVFS returns the name, as a C string, of SQLite's access to files in
+// which a -wal is opened but never made. Whether one is there is for the open
+// itself to find out: an application that closes between a check and the open
+// would have removed it.
+var bystanderVFS = sync.OnceValues(func() (name uintptr, _ error) {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	const size = unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})
+	vfs := libc.Xmalloc(tls, libc.Tsize_t(size)) // SQLite keeps it, and the name
+	name, err := libc.CString("sql2metrics-bystander")
+	if err != nil || vfs == 0 {
+		return 0, errors.New("register bystander VFS: out of memory")
 	}
-	defer f.Close()
-	var header [20]byte
-	if _, err := io.ReadFull(f, header[:]); err != nil {
-		return false, nil // an empty database, or none: SQLite says which
+	libc.Xmemcpy(tls, vfs, sqlite3.Xsqlite3_vfs_find(tls, 0), libc.Tsize_t(size))
+	open := openFunc(openExistingWAL)
+	libc.AtomicStorePUintptr(vfs+unsafe.Offsetof(sqlite3.Tsqlite3_vfs{}.FzName), name)
+	libc.AtomicStorePUintptr(vfs+vfsOpen, *(*uintptr)(unsafe.Pointer(&open)))
+	if rc := sqlite3.Xsqlite3_vfs_register(tls, vfs, 0); rc != sqlite3.SQLITE_OK {
+		return 0, fmt.Errorf("register bystander VFS: SQLite code %d", rc)
 	}
-	return header[18] == 2 && header[19] == 2, nil
+	return name, nil
+})
+
+// openFunc is xOpen of an sqlite3_vfs, and vfsOpen its place there.
+type openFunc func(tls *libc.TLS, vfs, path, file uintptr, flags int32, outFlags uintptr) int32
+
+const vfsOpen = unsafe.Offsetof(sqlite3.Tsqlite3_vfs{}.FxOpen)
+
+// openExistingWAL is xOpen of the default VFS without leave to make a -wal.
+func openExistingWAL(tls *libc.TLS, _, path, file uintptr, flags int32, outFlags uintptr) int32 {
+	if flags&sqlite3.SQLITE_OPEN_WAL != 0 {
+		flags &^= sqlite3.SQLITE_OPEN_CREATE
+	}
+	vfs := sqlite3.Xsqlite3_vfs_find(tls, 0)
+	open := libc.AtomicLoadPUintptr(vfs + vfsOpen)
+	return (*(*openFunc)(unsafe.Pointer(&open)))(tls, vfs, path, file, flags, outFlags)
+}
+
+// explainBystander says why a bystander could not open the files of WAL mode.
+func explainBystander(path string, file os.FileInfo, err error) error {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if _, missing := os.Stat(path + suffix); errors.Is(missing, os.ErrNotExist) {
+			whose := "the database's owner"
+			if owner, known := file.Sys().(*syscall.Stat_t); known {
+				whose = fmt.Sprintf("uid %d", owner.Uid)
+			}
+			return fmt.Errorf("it is in WAL mode and no application has it open; opening it as another user would leave files that its application cannot write to: run the agent as %s, or keep the application running: %w", whose, err)
+		}
+	}
+	return fmt.Errorf("it is in WAL mode and its files -wal and -shm could not be opened: let uid %d read them, unless its application was just opening or closing it: %w", os.Geteuid(), err)
 }
