@@ -117,7 +117,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	for i := range r.Samples {
 		s := &r.Samples[i]
 		bytes := sampleBytes + l.bytesToIntroduce(s.Series, seg)
-		if bytes > itemBytes || !l.series.take(s.Series, s.T, l.round, r.OwnTime) {
+		if bytes > itemBytes || !l.series.take(s.Series, s.T, l.round, r) {
 			refused.Samples++
 			continue
 		}
@@ -130,7 +130,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	for i := range r.Histograms {
 		s := &r.Histograms[i]
 		bytes, ok := l.histogramBytes(s, seg)
-		if !ok || !l.series.take(s.Series, s.T, l.round, r.OwnTime) {
+		if !ok || !l.series.take(s.Series, s.T, l.round, r) {
 			refused.Histograms++
 			continue
 		}
@@ -148,7 +148,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	for i := range r.Exemplars {
 		s := &r.Exemplars[i]
 		bytes := sampleBytes + int(2*s.Labels.ByteSize()) + l.bytesToIntroduce(s.Series, seg)
-		if bytes > itemBytes || !l.series.takeExemplar(s.Series, s.T, l.round) {
+		if bytes > itemBytes || !l.series.takeExemplar(s.Series, s.T, l.round, r) {
 			refused.Exemplars++
 			continue
 		}
@@ -263,9 +263,9 @@ func (l *Log) commit(seg *openSegment, kept int) {
 	}
 	for _, t := range e.taken[:taken] {
 		if t.exemplar {
-			t.series.lastExemplar = t.t
+			t.series.lastExemplar = max(t.series.lastExemplar, t.t)
 		} else {
-			t.series.last = t.t
+			t.series.last = max(t.series.last, t.t)
 		}
 	}
 	for _, s := range seg.table[1+table:] {

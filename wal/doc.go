@@ -10,6 +10,7 @@
 //	<path>/segments/00000000000000000001.seg   named by the first sequence number in it
 //	<path>/segments/00000000000000004711.seg
 //	<path>/cursors/<endpoint>.cursor           where an endpoint is
+//	<path>/quarantine/<segment>-<offset>.damaged   bytes that could not be read
 //
 // Numbers are little endian, times are Unix milliseconds, CRC is CRC32C
 // (Castagnoli). A segment is a preamble, a header and frames:
@@ -148,27 +149,38 @@
 //
 //  1. Wait for the folder's lock.
 //  2. List the segments, and read the first 84 bytes of each. One of a newer
-//     version is set aside: not read, not changed, counted. One with a damaged
-//     header stays: its frames stand for themselves.
-//  3. Read the newest segment of our version, frame by frame. What follows its
-//     last whole frame is a torn write and is cut off. If it has no frame and
-//     no header either, it is removed if it is no longer than that, and the
-//     segment before it is read in its place.
+//     version is set aside: not read, not changed, counted. So is one of
+//     another log (the log is the one that most segments and cursors say), and
+//     a copy under another name. One that has lost its name, as when two were
+//     swapped, gets it back. One with a damaged header stays: its frames stand
+//     for themselves.
+//  3. Read the newest segment, frame by frame. What follows its last whole
+//     frame is a torn write and is cut off. If it has no frame and no header
+//     either, it is removed if it is no longer than that, and the segment
+//     before it is read in its place.
 //  4. Sequence number, totals and floor go on from its last frame, or its
 //     header; in any case with a number above all that the segments stepped
-//     over can hold, which have fewer frames than bytes.
+//     over can hold, which have fewer frames than bytes. A floor more than a
+//     day ahead of the clock is not believed.
 //  5. Read the cursors. If one has passed more than the segments have, because
-//     the machine lost frames that were shipped without having been synced,
-//     sequence number and totals go on from there.
-//  6. If the segment is not sealed and nothing in it is damaged, appends go on
-//     in it. Otherwise the first of them begins a new one.
+//     the machine lost frames that were shipped without having been synced, or
+//     because they are set aside, sequence number and totals go on from there.
+//  6. If the segment is of our version, not sealed, and nothing in it is
+//     damaged, appends go on in it. Otherwise the first of them begins a new one.
 //  7. Sync the segments that were written to in the last minute before the
 //     newest one's last write: the process that wrote them may not have.
 //
 // A reader that finds a frame damaged looks for the next frame magic with a
 // whole frame after it, takes the segment's series from the table at its end,
-// and reports what is missing as Frame.Damaged. A reader whose next segment is
-// gone goes on in the oldest one and reports Frame.Evicted.
+// and reports what is missing as Frame.Damaged. The bytes are copied to the
+// quarantine, of which the oldest go when it is over 16 MiB or a 64th of the
+// log's bound. A reader whose next segment is gone goes on in the oldest one
+// and reports Frame.Evicted.
+//
+// A segment that was set aside by an older version is one that a segment of an
+// older format follows. A version that can read it appends its samples once
+// more, and removes it then: they come behind younger ones of the same series,
+// which the log itself never refuses here.
 //
 // # Our assumptions about the disk
 //

@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // freeShare bounds MinFree on a small volume: no more than this part of it.
@@ -14,7 +15,7 @@ const freeShare = 10
 
 // bound keeps all three bounds. What has been passed is best removed before.
 func (l *Log) bound(now int64) {
-	others, err := l.measure()
+	others, err := l.measure(l.o.Path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
@@ -79,12 +80,12 @@ func (l *Log) newestIn(i int) int64 {
 // evict removes the oldest segment to keep a bound, and counts what had not
 // been passed. It returns false when the segment cannot be removed.
 func (l *Log) evict(bound string) bool {
-	gone := l.segments[1].start.Sub(l.segments[0].start)
+	gone := l.within(0)
 	passed, ok := l.cursors.passed()
 	needless := ok && l.endOf(0) <= passed // the next sync would have removed it
 	path := l.segmentPath(l.segments[0].first)
-	if l.segments[0].newer {
-		l.log.Warn("a segment of a newer format version is removed to keep the bound", "segment", path, "bound", bound)
+	if !l.segments[0].readable() {
+		l.log.Warn("a segment that was set aside is removed to keep the bound", "segment", path, "bound", bound)
 	}
 	if err := l.remove(0); err != nil {
 		if !l.over {
@@ -104,54 +105,51 @@ func (l *Log) evict(bound string) bool {
 	return true
 }
 
+// within counts what a segment has of the frames that readers go through.
+func (l *Log) within(i int) Totals {
+	if !l.segments[i].readable() {
+		return Totals{}
+	}
+	for _, next := range l.segments[i+1:] {
+		if next.readable() {
+			return missing(l.segments[i].start, next.start)
+		}
+	}
+	return missing(l.segments[i].start, l.end.Totals)
+}
+
 // endOf is the last sequence number that a segment can hold.
 func (l *Log) endOf(i int) uint64 {
 	for _, next := range l.segments[i+1:] {
-		if !next.headless {
+		if next.readable() && !next.headless {
 			return next.first - 1
 		}
 	}
 	return math.MaxUint64
 }
 
-// measure adds up what else is below the log's folder. The caller does not
-// hold l.mu. An error leaves what was measured before.
-func (l *Log) measure() (bytes int64, err error) {
-	entries, err := l.fs.ReadDir(opMeasure, l.o.Path)
+// measure adds up what is in a folder and below beside segments and cursors.
+// The caller does not hold l.mu.
+func (l *Log) measure(folder string) (bytes int64, err error) {
+	entries, err := l.fs.ReadDir(opMeasure, folder)
 	if err != nil {
 		return 0, err
 	}
 	for _, e := range entries {
-		switch path := filepath.Join(l.o.Path, e.Name()); {
-		case path == segmentsFolder(l.o.Path), path == cursorsFolder(l.o.Path):
+		path := filepath.Join(folder, e.Name())
+		_, isSegment := segmentName(e.Name())
+		switch {
 		case e.IsDir():
-			below, err := l.measureFolder(path)
+			below, err := l.measure(path)
 			if err != nil {
 				return 0, err
 			}
 			bytes += below
+		case isSegment && folder == segmentsFolder(l.o.Path):
+		case strings.HasSuffix(e.Name(), cursorSuffix) && folder == cursorsFolder(l.o.Path):
 		default:
 			bytes += sizeOf(e)
 		}
-	}
-	return bytes, nil
-}
-
-func (l *Log) measureFolder(path string) (bytes int64, err error) {
-	entries, err := l.fs.ReadDir(opMeasure, path)
-	if err != nil {
-		return 0, err
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			bytes += sizeOf(e)
-			continue
-		}
-		below, err := l.measureFolder(filepath.Join(path, e.Name()))
-		if err != nil {
-			return 0, err
-		}
-		bytes += below
 	}
 	return bytes, nil
 }
@@ -176,8 +174,8 @@ func (l *Log) removePassed() error {
 	defer l.mu.Unlock()
 	defer l.publish()
 	for i := 0; i < len(l.segments)-1 && l.endOf(i) <= passed; {
-		if l.segments[i].newer {
-			i++ // it was stepped over, not read
+		if !l.segments[i].readable() {
+			i++ // nobody has read it
 			continue
 		}
 		if err := l.remove(i); err != nil {

@@ -53,6 +53,8 @@ const (
 	opRewrite       = "write segment again"
 	opSyncRewrite   = "sync segment written again"
 	opRename        = "rename"
+	opPlace         = "put segment in place"
+	opQuarantine    = "keep damaged bytes"
 	opRemoveSegment = "remove segment"
 	opFree          = "ask for free space"
 	opMeasure       = "measure folder"

@@ -35,6 +35,7 @@ type logID [16]byte
 
 // segmentHeader is what a segment begins with, after the preamble.
 type segmentHeader struct {
+	version uint32
 	id      logID
 	first   uint64 // sequence number of the first frame
 	created int64  // Unix milliseconds
@@ -45,7 +46,7 @@ type segmentHeader struct {
 func appendSegmentHeader(b []byte, h segmentHeader) []byte {
 	start := len(b)
 	b = append(b, segmentMagic...)
-	b = binary.LittleEndian.AppendUint32(b, segmentVersion)
+	b = binary.LittleEndian.AppendUint32(b, h.version)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 	start = len(b)
 	b = append(b, h.id[:]...)
@@ -56,9 +57,10 @@ func appendSegmentHeader(b []byte, h segmentHeader) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// decodeSegmentHeader reads preamble and header. It returns errNewerVersion
-// where the preamble is whole and says so: nothing after it is looked at.
-func decodeSegmentHeader(b []byte) (segmentHeader, error) {
+// decodeSegmentHeader reads preamble and header of a segment of the known
+// version or an older one. It returns errNewerVersion where the preamble is
+// whole and says so: nothing after it is looked at.
+func decodeSegmentHeader(b []byte, known uint32) (segmentHeader, error) {
 	if len(b) < preambleSize {
 		return segmentHeader{}, fmt.Errorf("segment has %d bytes, less than its preamble", len(b))
 	}
@@ -68,11 +70,12 @@ func decodeSegmentHeader(b []byte) (segmentHeader, error) {
 	if crc32.Checksum(b[:12], castagnoli) != binary.LittleEndian.Uint32(b[12:]) {
 		return segmentHeader{}, errors.New("checksum of the segment's preamble does not match")
 	}
-	switch v := binary.LittleEndian.Uint32(b[8:]); {
-	case v > segmentVersion:
+	version := binary.LittleEndian.Uint32(b[8:])
+	switch {
+	case version > known:
 		return segmentHeader{}, errNewerVersion
-	case v < segmentVersion:
-		return segmentHeader{}, fmt.Errorf("segment has format version %d, which never was", v)
+	case version == 0:
+		return segmentHeader{}, errors.New("segment has format version 0, which never was")
 	}
 	if len(b) < segmentHeaderSize {
 		return segmentHeader{}, fmt.Errorf("segment has %d bytes, less than its header", len(b))
@@ -82,6 +85,7 @@ func decodeSegmentHeader(b []byte) (segmentHeader, error) {
 		return segmentHeader{}, errors.New("checksum of the segment's header does not match")
 	}
 	return segmentHeader{
+		version: version,
 		id:      logID(b[:16]),
 		first:   binary.LittleEndian.Uint64(b[16:]),
 		created: int64(binary.LittleEndian.Uint64(b[24:])),
@@ -117,5 +121,5 @@ func segmentName(name string) (first uint64, ok bool) {
 		return 0, false
 	}
 	first, err := strconv.ParseUint(digits, 10, 64)
-	return first, err == nil && first > 0
+	return first, err == nil && first > 0 && first < 1<<62 // no log gets as far
 }

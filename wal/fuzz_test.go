@@ -102,7 +102,7 @@ func FuzzSegment(f *testing.F) {
 	f.Add(b[segmentHeaderSize:])
 	f.Add(append(append([]byte{}, b...), b...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := newReader("", memorySegment{bytes: b}, memorySegment{bytes: b}, Position{})
+		r := newReader("", memorySegment{bytes: b}, memorySegment{bytes: b}, Position{}, segmentVersion)
 		defer r.Close()
 		var frame Frame
 		for {

@@ -26,6 +26,8 @@ type Options struct {
 	Logger       *slog.Logger          // none: nothing is logged
 	Registerer   prometheus.Registerer // nil: no self metrics
 	FS           FileSystem            // nil: the operating system's
+
+	version uint32 // of the format; tests have one more
 }
 
 func (o Options) withDefaults() Options {
@@ -51,6 +53,9 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.version == 0 {
+		o.version = segmentVersion
+	}
 	if o.FS == nil {
 		o.FS = osFileSystem{}
 	}
@@ -64,14 +69,15 @@ func (o Options) withDefaults() Options {
 // published.mu. The first three are held over the writes and syncs they are
 // there to order; Stats, Changed and readers need the last one only.
 type Log struct {
-	o         Options
-	fs        FileSystem
-	log       *slog.Logger
-	lock      *os.File
-	metrics   *metrics
-	published *published
-	cursors   *cursors
-	syncer    *syncer
+	o          Options
+	fs         FileSystem
+	log        *slog.Logger
+	lock       *os.File
+	metrics    *metrics
+	published  *published
+	cursors    *cursors
+	syncer     *syncer
+	quarantine *quarantine
 
 	mu     sync.Mutex // the writer's: all below
 	closed bool
@@ -93,6 +99,7 @@ type Log struct {
 	others        int64 // of everything else under Path, as last measured
 	unsynced      int   // bytes of the copies of what is not synced
 	waiting       waiting
+	taken         Position // how far a segment set aside has been taken up
 
 	refused, evicted Totals
 	lost             Lost
@@ -115,6 +122,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 		enc:       newEncoder(),
 	}
 	l.syncer = &syncer{log: l}
+	l.quarantine = newQuarantine(o)
 	for _, folder := range []string{o.Path, segmentsFolder(o.Path), cursorsFolder(o.Path)} {
 		if err := l.fs.MkdirAll(opMakeFolder, folder, 0o750); err != nil {
 			return nil, fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)

@@ -13,8 +13,8 @@ type metrics struct {
 	registerer prometheus.Registerer
 	fsync      prometheus.Histogram
 
-	appended, refused, evicted, waiting, lost, writeErrors *prometheus.Desc
-	segments, newerSegments, bytes, maxBytes, seriesNow    *prometheus.Desc
+	appended, refused, evicted, waiting, lost, writeErrors, damagedBytes *prometheus.Desc
+	segments, newerSegments, bytes, maxBytes, seriesNow                  *prometheus.Desc
 }
 
 // newMetrics registers the log's metrics; with a nil registerer they are kept
@@ -37,6 +37,7 @@ func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
 		waiting:       desc("waiting_samples", "Samples that could not be written and wait in memory.", "kind"),
 		lost:          desc("lost_samples_total", "Samples that could not be written and fell out of memory, by what kept them from being written.", "kind", "reason"),
 		writeErrors:   desc("write_errors_total", "Writes and syncs of the log that failed."),
+		damagedBytes:  desc("damaged_bytes_total", "Bytes of the log that could not be read and were kept in its quarantine. Samples are counted per endpoint."),
 		segments:      desc("segments", "Segments of the log on disk."),
 		newerSegments: desc("newer_segments", "Segments of a newer format version, which are left alone."),
 		bytes:         desc("size_bytes", "Size of everything under the storage path, dead letters included."),
@@ -62,7 +63,7 @@ func (m *metrics) unregister() {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.fsync.Describe(ch)
 	for _, d := range []*prometheus.Desc{
-		m.appended, m.refused, m.evicted, m.waiting, m.lost, m.writeErrors,
+		m.appended, m.refused, m.evicted, m.waiting, m.lost, m.writeErrors, m.damagedBytes,
 		m.segments, m.newerSegments, m.bytes, m.maxBytes, m.seriesNow,
 	} {
 		ch <- d
@@ -88,6 +89,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	totals(m.lost, prometheus.CounterValue, s.Lost.NoSpace, "no_space")
 	totals(m.lost, prometheus.CounterValue, s.Lost.DiskError, "disk_error")
 	value(m.writeErrors, prometheus.CounterValue, float64(s.WriteErrors))
+	value(m.damagedBytes, prometheus.CounterValue, float64(s.DamagedBytes))
 	value(m.segments, prometheus.GaugeValue, float64(s.Segments))
 	value(m.newerSegments, prometheus.GaugeValue, float64(s.NewerSegments))
 	value(m.bytes, prometheus.GaugeValue, float64(s.Bytes))

@@ -68,14 +68,19 @@ type Stats struct {
 	Oldest        Position // just before the oldest frame there is
 	Bytes         int64    // of everything under Path
 	MaxBytes      int64    // its bound
-	Segments      int      // NewerSegments are not among them
+	Segments      int      // those that can be read; NewerSegments are not among them
 	NewerSegments int      // of a newer format version, left alone
 	Series        int      // handles in memory
+	DamagedBytes  uint64   // found unreadable and kept in the quarantine, since Open
 	WriteErrors   uint64   // failed writes and syncs, since Open
 }
 
 // Stats returns one consistent view. It never waits for the disk.
-func (l *Log) Stats() Stats { return l.published.get() }
+func (l *Log) Stats() Stats {
+	s := l.published.get()
+	s.DamagedBytes = l.quarantine.found.Load()
+	return s
+}
 
 // Changed returns a channel that is closed when more frames can be read. Take
 // it before calling Reader.Next: what comes after is then not missed.
@@ -96,16 +101,17 @@ func (l *Log) publish() {
 		WriteErrors: l.writeErrors,
 	}
 	for i := range l.segments {
-		if l.segments[i].newer {
+		switch seg := &l.segments[i]; {
+		case seg.newer:
 			s.NewerSegments++
-		} else {
+		case seg.readable():
 			s.Segments++
 		}
 	}
 	if !l.sameSegments(s.Segments) {
 		l.readable, l.bounds = make([]uint64, 0, s.Segments), make([]uint64, 0, s.Segments)
 		for i := range l.segments {
-			if seg := &l.segments[i]; !seg.newer {
+			if seg := &l.segments[i]; seg.readable() {
 				l.readable = append(l.readable, seg.first)
 				if !seg.headless {
 					l.bounds = append(l.bounds, seg.first)
@@ -131,7 +137,7 @@ func (l *Log) sameSegments(n int) bool {
 // oldest is the position just before the oldest frame.
 func (l *Log) oldest() Position {
 	for i := range l.segments {
-		if s := &l.segments[i]; !s.newer {
+		if s := &l.segments[i]; s.readable() {
 			return Position{Seq: s.first - 1, Segment: s.first, Offset: segmentHeaderSize, Totals: s.start}
 		}
 	}

@@ -46,9 +46,12 @@ type SeriesEntry struct {
 // Reader reads frames in order. It is for one goroutine; any number of readers
 // read beside each other and beside appends.
 type Reader struct {
-	path   string
-	fs     FileSystem
-	source segmentSource
+	path    string
+	fs      FileSystem
+	source  segmentSource
+	version uint32 // the newest that is known
+	// report is told of bytes that cannot be read; nil: nobody is.
+	report func(f File, d Damage)
 
 	passed  Position // the position of the last frame given out
 	segment uint64   // the segment that is open, or was last
@@ -82,30 +85,38 @@ type limit struct {
 // Reader returns a reader that begins after from, which is a cursor's or a
 // frame's position. It gives out synced frames only. The caller closes it.
 func (l *Log) Reader(from Position) *Reader {
-	return newReader(l.o.Path, l.fs, logSource{l.published}, from)
+	r := newReader(l.o.Path, l.fs, logSource{l.published}, from, l.o.version)
+	r.report = l.quarantine.keep
+	return r
 }
 
 // Read returns a reader over a log's folder without its lock, from the oldest
 // frame there is: for looking into a log that a running agent or none writes.
 // It gives out what is written, synced or not. The caller closes it.
 func Read(path string) (*Reader, error) {
-	source := &folderSource{path: path, fs: osFileSystem{}}
+	source := &folderSource{path: path, fs: osFileSystem{}, version: segmentVersion}
 	list, err := source.segments()
 	if err != nil {
 		return nil, err
 	}
-	r := newReader(path, source.fs, source, Position{})
+	var found []foundSegment
 	for _, first := range list {
-		if h, err := readSegmentHeader(r.fs, segmentPath(path, first)); err == nil {
-			r.passed = Position{Seq: first - 1, Segment: first, Offset: segmentHeaderSize, Totals: h.start}
+		h, err := readSegmentHeader(source.fs, segmentPath(path, first), source.version)
+		found = append(found, foundSegment{segment: segment{first: first}, header: h, err: err})
+	}
+	source.id = electID(found, nil)
+	r := newReader(path, source.fs, source, Position{}, source.version)
+	for _, f := range found {
+		if f.ours(source.id) && f.header.first == f.first {
+			r.passed = Position{Seq: f.first - 1, Segment: f.first, Offset: segmentHeaderSize, Totals: f.header.start}
 			break
 		}
 	}
 	return r, nil
 }
 
-func newReader(path string, fs FileSystem, source segmentSource, from Position) *Reader {
-	return &Reader{path: path, fs: fs, source: source, passed: from, payloads: newPayloadDecoder()}
+func newReader(path string, fs FileSystem, source segmentSource, from Position, version uint32) *Reader {
+	return &Reader{path: path, fs: fs, source: source, version: version, passed: from, payloads: newPayloadDecoder()}
 }
 
 // Next reads the next frame into f. io.EOF means that there is none yet: call
@@ -148,8 +159,14 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 				if errors.Is(err, io.EOF) && !l.final {
 					r.frames.forget() // perhaps it is being written just now
 				}
+				// Where the next segment goes on with the next frame, nothing
+				// is missing: it is what a failed write or sync has left.
+				if errors.Is(err, io.EOF) && l.final && r.seq+1 != l.until {
+					r.noteDamage(r.offset, l.end)
+				}
 				return h, err
 			}
+			r.noteDamage(r.offset, next)
 			r.offset = next
 			if !r.damaged {
 				r.damaged = true
@@ -180,11 +197,24 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 		}
 		if err := r.payloads.decode(h, frame[frameHeaderSize:], &r.series, into); err != nil {
 			r.damaged = true
+			r.noteDamage(r.offset-int64(h.size()), r.offset)
 			continue
 		}
 		if into != nil {
 			return h, nil
 		}
+	}
+}
+
+// Damage is a place where a segment cannot be read.
+type Damage struct {
+	Segment  uint64 // its name: the first sequence number in it
+	From, To int64  // offsets; To is math.MaxInt64 where it is the rest of the file
+}
+
+func (r *Reader) noteDamage(from, to int64) {
+	if r.report != nil {
+		r.report(r.file, Damage{r.segment, from, to})
 	}
 }
 
@@ -284,7 +314,7 @@ func (r *Reader) open(first uint64) error {
 		return err
 	}
 	r.offset = segmentHeaderSize
-	if _, err := decodeSegmentHeader(head); errors.Is(err, errNewerVersion) {
+	if _, err := decodeSegmentHeader(head, r.version); errors.Is(err, errNewerVersion) {
 		f.Close()
 		return err
 	} else if err != nil {
@@ -347,16 +377,29 @@ func after(list []uint64, n uint64) uint64 {
 
 // folderSource is a folder that anyone may be writing.
 type folderSource struct {
-	path string
-	fs   FileSystem
-	list []uint64 // as last listed
+	path    string
+	fs      FileSystem
+	version uint32
+	id      logID    // segments of others are passed over
+	list    []uint64 // as last listed
 
 	bounded, until uint64 // the segment that was last asked for, and where it ends
 }
 
 func (s *folderSource) segments() (list []uint64, err error) {
-	s.list, err = listSegments(s.fs, s.path)
-	return s.list, err
+	list, err = listSegments(s.fs, s.path)
+	if err != nil {
+		return nil, err
+	}
+	known := s.list
+	s.list = slices.DeleteFunc(list, func(first uint64) bool {
+		if _, ok := slices.BinarySearch(known, first); ok {
+			return false
+		}
+		h, err := readSegmentHeader(s.fs, segmentPath(s.path, first), s.version)
+		return err == nil && (h.first != first || s.id != logID{} && h.id != s.id)
+	})
+	return s.list, nil
 }
 
 // limit says final when a newer segment is there: the writer had left this
@@ -377,7 +420,7 @@ func (s *folderSource) limit(segment uint64) (limit, error) {
 		return l, nil
 	}
 	for _, next := range s.list[i:] {
-		if h, err := readSegmentHeader(s.fs, segmentPath(s.path, next)); err == nil && h.first == next {
+		if _, err := readSegmentHeader(s.fs, segmentPath(s.path, next), s.version); err == nil {
 			l.until = next
 			break
 		}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -19,81 +17,82 @@ import (
 // one may have been written and not yet been synced.
 const recentlyWritten = time.Minute
 
+// tooFarAhead is how far a time in the log may lie ahead of the clock and be
+// believed. The floor of a log whose clock was once years ahead would refuse
+// every sample until then.
+const tooFarAhead = 24 * time.Hour
+
 // recover finds out where the log ends, as the package documentation
 // describes. The caller has the folder's lock.
 func (l *Log) recover() error {
 	l.floor = noFloor
-	// The segments as they are, each with its header.
-	entries, err := l.fs.ReadDir(opList, segmentsFolder(l.o.Path))
+	found, err := l.findSegments()
 	if err != nil {
-		return fmt.Errorf("list segments: %w", err)
+		return err
 	}
-	var headers []segmentHeader
-	written := make(map[uint64]time.Time)
-	for _, e := range entries {
-		first, ok := segmentName(e.Name())
-		if !ok {
-			l.removePart(e.Name())
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			return fmt.Errorf("list segments: %w", err)
-		}
-		h, err := readSegmentHeader(l.fs, l.segmentPath(first))
-		s := segment{first: first, size: info.Size(), created: h.created, start: h.start, newer: errors.Is(err, errNewerVersion)}
-		switch {
-		case s.newer:
-			l.log.Warn("a segment of a newer format version is set aside; the version that wrote it can read it",
-				"segment", l.segmentPath(first))
-		case err != nil:
-			l.log.Warn("segment has a damaged header; its frames stand for themselves",
-				"segment", l.segmentPath(first), "err", err)
-			h = segmentHeader{}
-			s.headless = true
-		default:
-			l.id = h.id
-		}
-		l.segments, headers = append(l.segments, s), append(headers, h)
-		written[first] = info.ModTime()
-		l.bytes += s.size
+	cursors, err := l.readCursors()
+	if err != nil {
+		return err
 	}
+	l.id = electID(found, cursors)
+	found = l.putInPlace(found)
+	l.markStepped(found)
 
-	if err := l.recoverEnd(headers); err != nil {
-		return err
+	headers := make([]segmentHeader, len(found))
+	for i, f := range found {
+		switch {
+		case f.newer:
+			l.log.Warn("a segment of a newer format version is set aside; the version that wrote it can read it",
+				"segment", l.segmentPath(f.first))
+		case f.err != nil:
+			l.log.Warn("segment has a damaged header; its frames stand for themselves",
+				"segment", l.segmentPath(f.first), "err", f.err)
+		case !f.foreign:
+			headers[i] = f.header
+		}
+		l.segments = append(l.segments, f.segment)
+		l.bytes += f.size
 	}
+	l.recoverEnd(headers)
 	l.fillStarts(headers)
-	if err := l.recoverCursors(); err != nil {
-		return err
-	}
+	l.followCursors(cursors)
 	if l.id == (logID{}) {
 		rand.Read(l.id[:])
 	}
+	if ahead := l.now + tooFarAhead.Milliseconds(); l.floor > ahead {
+		l.log.Warn("the log has samples far ahead of the clock, which hold back no other series",
+			"newest", time.UnixMilli(l.floor).UTC(), "clock", time.UnixMilli(l.now).UTC())
+		l.floor = l.now
+	}
 	l.series.floor = max(l.series.floor, l.floor)
-	return l.reopenUnsynced(written)
+	l.reopenUnsynced(found)
+	return nil
 }
 
 // recoverEnd takes sequence number and totals from the newest segment that has
 // them, and continues it if it is the last one and not sealed. Where its header
 // is damaged, the floor comes from the ones before too.
-func (l *Log) recoverEnd(headers []segmentHeader) error {
+func (l *Log) recoverEnd(headers []segmentHeader) {
 	l.series = newSeriesTable(noFloor)
 	// Above everything that the segments which cannot be read may hold: a
 	// frame is longer than a byte.
 	var above uint64
 	for i := len(l.segments) - 1; i >= 0; i-- {
 		s, found := l.segments[i], false
-		if !s.newer {
+		if s.readable() {
 			var err error
 			if found, err = l.recoverSegment(i, headers[i]); err != nil {
-				return err
+				l.log.Error("segment cannot be read; going on after it", "segment", l.segmentPath(s.first), "err", err)
 			}
 		}
 		if found && headers[i] != (segmentHeader{}) {
 			break
 		}
 		if !found && l.end == (Position{}) {
-			above = max(above, s.first+uint64(s.size))
+			above = max(above, s.first)
+			if !s.foreign {
+				above = max(above, s.first+uint64(s.size))
+			}
 		}
 	}
 	if l.end.Seq < above {
@@ -102,7 +101,6 @@ func (l *Log) recoverEnd(headers []segmentHeader) error {
 	}
 	// A segment that was empty is gone.
 	l.segments = slices.DeleteFunc(l.segments, func(s segment) bool { return s.size < 0 })
-	return nil
 }
 
 // recoverSegment reads a whole segment, and cuts its torn tail. The log's end
@@ -113,12 +111,11 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	path := l.segmentPath(s.first)
 	f, err := l.fs.OpenFile(opRecover, path, os.O_RDWR, 0)
 	if err != nil {
-		return false, fmt.Errorf("recover segment: %w; see to it that the agent's user may read and write it", err)
+		return false, fmt.Errorf("open segment: %w; see to it that the agent's user may read and write it", err)
 	}
 	t, err := scanTail(f, h)
 	if err != nil {
-		l.log.Error("segment cannot be read; going on after it", "segment", path, "err", err)
-		return false, f.Close()
+		return false, errors.Join(err, f.Close())
 	}
 	whole := h != segmentHeader{}
 	if !whole && t.frames == 0 {
@@ -149,7 +146,7 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	if t.frames > 0 {
 		l.end.Seq, l.end.Totals = t.seq, t.totals
 	}
-	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged {
+	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged || h.version != l.o.version {
 		l.end.Seq = max(l.end.Seq, s.first) // the name is taken
 		return true, f.Close()
 	}
@@ -280,37 +277,52 @@ func (l *Log) fillStarts(headers []segmentHeader) {
 	}
 }
 
-// recoverCursors raises the log's end to what cursors have passed. A power
-// loss with SyncNever can take frames that have been shipped; their sequence
-// numbers and totals are not used again.
-func (l *Log) recoverCursors() error {
+// readCursors returns what the cursors' files say; one that is damaged is for
+// whoever opens it.
+func (l *Log) readCursors() (cursors []cursorRecord, err error) {
 	entries, err := l.fs.ReadDir(opList, cursorsFolder(l.o.Path))
 	if err != nil {
-		return fmt.Errorf("list cursors: %w", err)
+		return nil, fmt.Errorf("list cursors: %w", err)
 	}
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), cursorSuffix) {
 			continue
 		}
-		l.bytes += cursorFileSize
-		r, err := l.readCursorFile(filepath.Join(cursorsFolder(l.o.Path), e.Name()))
-		if err != nil || r.id != l.id || r.position.Seq <= l.end.Seq {
-			continue // the first is for whoever opens the cursor
+		l.bytes += sizeOf(e)
+		if c, err := readCursorFile(l.fs, filepath.Join(cursorsFolder(l.o.Path), e.Name())); err == nil {
+			cursors = append(cursors, c)
 		}
-		l.log.Warn("log ends before what has been read of it; its sequence numbers go on after that",
-			"seq", l.end.Seq, "cursor_seq", r.position.Seq)
-		l.stopContinuing()
-		l.end.Seq, l.end.Totals = r.position.Seq, maxTotals(l.end.Totals, r.position.Totals)
 	}
-	return nil
+	return cursors, nil
+}
+
+// followCursors raises the log's end to what cursors have passed. A power loss
+// with SyncNever can take frames that have been shipped, and so can an older
+// version that cannot read them: their sequence numbers and totals are not
+// used again.
+func (l *Log) followCursors(cursors []cursorRecord) {
+	for _, c := range cursors {
+		if c.id != l.id {
+			continue
+		}
+		if c.position.Seq > l.end.Seq {
+			l.log.Warn("log ends before what has been read of it; its sequence numbers go on after that",
+				"seq", l.end.Seq, "cursor_seq", c.position.Seq)
+			l.stopContinuing()
+			l.end.Seq = c.position.Seq
+		}
+		if l.open == nil {
+			l.end.Totals = maxTotals(l.end.Totals, c.position.Totals)
+		}
+	}
 }
 
 func maxTotals(a, b Totals) Totals {
 	return Totals{max(a.Samples, b.Samples), max(a.Histograms, b.Histograms), max(a.Exemplars, b.Exemplars)}
 }
 
-func (l *Log) readCursorFile(path string) (cursorRecord, error) {
-	f, err := l.fs.OpenFile(opRecover, path, os.O_RDONLY, 0)
+func readCursorFile(fs FileSystem, path string) (cursorRecord, error) {
+	f, err := fs.OpenFile(opRecover, path, os.O_RDONLY, 0)
 	if err != nil {
 		return cursorRecord{}, fmt.Errorf("open cursor: %w", err)
 	}
@@ -320,11 +332,15 @@ func (l *Log) readCursorFile(path string) (cursorRecord, error) {
 
 // reopenUnsynced puts the segments that may not have been synced before the
 // last process ended where the first sync finds them.
-func (l *Log) reopenUnsynced(written map[uint64]time.Time) error {
-	if len(l.segments) == 0 {
-		return nil
+func (l *Log) reopenUnsynced(found []foundSegment) {
+	var newest time.Time
+	written := make(map[uint64]time.Time, len(found))
+	for _, f := range found {
+		written[f.first] = f.written
+		if f.written.After(newest) {
+			newest = f.written
+		}
 	}
-	newest := slices.MaxFunc(slices.Collect(maps.Values(written)), time.Time.Compare)
 	waiting := make(map[uint64]bool)
 	for _, s := range l.rolled {
 		waiting[s.header.first] = true
@@ -334,18 +350,15 @@ func (l *Log) reopenUnsynced(written map[uint64]time.Time) error {
 	}
 	var rolled []*openSegment
 	for _, s := range l.segments {
-		if s.newer || waiting[s.first] || newest.Sub(written[s.first]) > recentlyWritten {
+		if !s.readable() || waiting[s.first] || newest.Sub(written[s.first]) > recentlyWritten {
 			continue
 		}
 		f, err := l.fs.OpenFile(opRecover, l.segmentPath(s.first), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err != nil {
-			return fmt.Errorf("open segment: %w", err)
+			l.log.Warn("segment cannot be opened to sync it", "segment", l.segmentPath(s.first), "err", err)
+			continue
 		}
 		rolled = append(rolled, &openSegment{header: segmentHeader{first: s.first}, file: f, tail: tail{gone: true}})
 	}
 	l.rolled = append(rolled, l.rolled...)
-	return nil
 }

@@ -43,6 +43,8 @@ type Round struct {
 	Exemplars  []Exemplar
 	// OwnTime says that the samples' times come from the data and not from the clock.
 	OwnTime bool
+
+	again bool // from a segment set aside: times go back, and that is taken
 }
 
 // Appended tells what became of a round.

@@ -133,7 +133,7 @@ func listSegments(fs FileSystem, path string) ([]uint64, error) {
 	return list, nil
 }
 
-func readSegmentHeader(fs FileSystem, path string) (segmentHeader, error) {
+func readSegmentHeader(fs FileSystem, path string, known uint32) (segmentHeader, error) {
 	f, err := fs.OpenFile(opRecover, path, os.O_RDONLY, 0)
 	if err != nil {
 		return segmentHeader{}, fmt.Errorf("open segment: %w", err)
@@ -144,5 +144,5 @@ func readSegmentHeader(fs FileSystem, path string) (segmentHeader, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return segmentHeader{}, fmt.Errorf("read segment: %w", err)
 	}
-	return decodeSegmentHeader(b[:n])
+	return decodeSegmentHeader(b[:n], known)
 }

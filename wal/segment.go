@@ -14,8 +14,14 @@ type segment struct {
 	created  int64  // time of its first append; 0 unknown
 	start    Totals // running totals before its first frame
 	newer    bool   // of a newer format version: not ours to read
+	foreign  bool   // of another log, or a copy
+	stepped  bool   // an older version has gone on after it: taken up by Sync
 	headless bool   // its header is damaged, and perhaps more than that
 }
+
+// readable tells whether the segment has its place among the frames that
+// readers go through.
+func (s *segment) readable() bool { return !s.newer && !s.foreign && !s.stepped }
 
 // openSegment is the one that rounds are appended to. Its file is made by the
 // first of them, so there is never a segment without a frame.
@@ -32,7 +38,7 @@ type openSegment struct {
 // newSegment prepares the segment after the last frame.
 func (l *Log) newSegment(now int64) *openSegment {
 	return &openSegment{
-		header: segmentHeader{id: l.id, first: l.end.Seq + 1, created: now, start: l.end.Totals, floor: l.floor},
+		header: segmentHeader{version: l.o.version, id: l.id, first: l.end.Seq + 1, created: now, start: l.end.Totals, floor: l.floor},
 		table:  make([]*Series, 1, 64),
 		tail:   tail{end: tailStart{seq: l.end.Seq, totals: l.end.Totals, floor: l.floor}},
 	}

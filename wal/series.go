@@ -64,18 +64,26 @@ func newSeriesTable(floor int64) seriesTable {
 	return seriesTable{byHash: make(map[uint64]*Series), floor: floor}
 }
 
-// intern returns the handle of the label set, making it if there is none.
-func (t *seriesTable) intern(lset labels.Labels, m Metadata) *Series {
-	hash := lset.Hash()
-	for s := t.byHash[hash]; s != nil; s = s.next {
+// find returns the handle of the label set; nil if there is none.
+func (t *seriesTable) find(lset labels.Labels) *Series {
+	for s := t.byHash[lset.Hash()]; s != nil; s = s.next {
 		if labels.Equal(s.labels, lset) {
-			if s.metadata != m {
-				s.metadata = m
-				s.described = 0
-			}
 			return s
 		}
 	}
+	return nil
+}
+
+// intern returns the handle of the label set, making it if there is none.
+func (t *seriesTable) intern(lset labels.Labels, m Metadata) *Series {
+	if s := t.find(lset); s != nil {
+		if s.metadata != m {
+			s.metadata = m
+			s.described = 0
+		}
+		return s
+	}
+	hash := lset.Hash()
 	s := &Series{labels: lset, metadata: m, next: t.byHash[hash], last: neverAppended, lastExemplar: neverAppended}
 	t.byHash[hash] = s
 	t.len++
@@ -157,11 +165,14 @@ func (l *Log) giveBack(s *Series) {
 
 // take decides whether a sample of that time may follow what the log has of
 // the series, and notes it for the round being encoded if so.
-func (t *seriesTable) take(s *Series, at int64, round uint64, ownTime bool) bool {
+func (t *seriesTable) take(s *Series, at int64, round uint64, r *Round) bool {
 	if s.round != round {
 		s.round, s.pending, s.pendingExemplar = round, s.last, s.lastExemplar
 	}
-	if at <= s.pending || s.pending == neverAppended && at <= t.floor && !ownTime {
+	if r.again {
+		return true
+	}
+	if at <= s.pending || s.pending == neverAppended && at <= t.floor && !r.OwnTime {
 		return false
 	}
 	s.pending = at
@@ -170,11 +181,11 @@ func (t *seriesTable) take(s *Series, at int64, round uint64, ownTime bool) bool
 
 // takeExemplar is take for an exemplar: one that was scraped before is the
 // same again.
-func (t *seriesTable) takeExemplar(s *Series, at int64, round uint64) bool {
+func (t *seriesTable) takeExemplar(s *Series, at int64, round uint64, r *Round) bool {
 	if s.round != round {
 		s.round, s.pending, s.pendingExemplar = round, s.last, s.lastExemplar
 	}
-	if at <= s.pendingExemplar {
+	if at <= s.pendingExemplar && !r.again {
 		return false
 	}
 	s.pendingExemplar = at

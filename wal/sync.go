@@ -25,8 +25,9 @@ const maxSeq = math.MaxUint64
 
 // Sync is the step that Run makes each interval: it writes what waits in
 // memory, seals a segment that has grown too old, syncs frames and then
-// cursors, and removes the segments that all open cursors have passed. Appends
-// go on meanwhile. After an error the synced position stands where it was, and
+// cursors, removes the segments that all open cursors have passed, takes up one
+// that an older version has set aside, and keeps the bounds. Appends go on
+// meanwhile. After an error the synced position stands where it was, and
 // the next call tries again: what could not be synced is written again first,
 // to a new segment.
 // Anyone may call it.
@@ -49,6 +50,9 @@ func (l *Log) Sync(now time.Time) error {
 	}
 	if err == nil {
 		err = l.removePassed()
+	}
+	if err == nil {
+		err = l.takeUp(now.UnixMilli())
 	}
 	l.bound(now.UnixMilli())
 	return err

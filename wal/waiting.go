@@ -125,6 +125,7 @@ func copyRound(r *Round) waitingRound {
 		Histograms: slices.Clone(r.Histograms),
 		Exemplars:  slices.Clone(r.Exemplars),
 		OwnTime:    r.OwnTime,
+		again:      r.again,
 	}}
 	w.ownHistograms()
 	return w
@@ -133,7 +134,7 @@ func copyRound(r *Round) waitingRound {
 // copyTaken copies those items of a round that the encoder took, without what
 // has been written of them.
 func copyTaken(r *Round, taken []takenItem) waitingRound {
-	w := waitingRound{Round: Round{OwnTime: r.OwnTime}}
+	w := waitingRound{Round: Round{OwnTime: r.OwnTime, again: r.again}}
 	next := func(s *Series, t int64, exemplar bool) bool {
 		if len(taken) == 0 || taken[0] != (takenItem{s, t, exemplar}) {
 			return false
