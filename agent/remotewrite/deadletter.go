@@ -65,7 +65,7 @@ func OpenDeadLetter(o DeadLetterOptions) (*DeadLetter, error) {
 // letterFile is a letter on disk.
 type letterFile struct {
 	path  string
-	bytes int64
+	bytes int64 // on disk
 }
 
 func (f letterFile) id() string { return strings.TrimSuffix(filepath.Base(f.path), letterSuffix) }
@@ -84,7 +84,7 @@ func listLetters(path string) ([]letterFile, error) {
 		if err != nil {
 			return ignoreMissing(err)
 		}
-		all = append(all, letterFile{path, info.Size()})
+		all = append(all, letterFile{path, onDisk(info.Size())})
 		return nil
 	})
 	if err != nil {
@@ -92,6 +92,13 @@ func listLetters(path string) ([]letterFile, error) {
 	}
 	slices.SortStableFunc(all, func(a, b letterFile) int { return strings.Compare(a.id(), b.id()) })
 	return all, nil
+}
+
+// onDisk is what a file of so many bytes takes of most disks. Counted so,
+// small letters cannot take many times the bound.
+func onDisk(bytes int64) int64 {
+	const block = 4096
+	return (bytes + block - 1) / block * block
 }
 
 // ignoreMissing forgives that a file is gone: others may remove letters.
@@ -129,7 +136,7 @@ func (d *DeadLetter) write(l *Letter, id string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := d.makeRoom(int64(len(b))); err != nil {
+	if err := d.makeRoom(onDisk(int64(len(b)))); err != nil {
 		return err
 	}
 	folder := filepath.Join(d.path, endpointFolder(l.Endpoint))

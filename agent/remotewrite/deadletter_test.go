@@ -68,7 +68,7 @@ func FuzzDecodeLetter(f *testing.F) {
 func TestDeadLetterIsBounded(t *testing.T) {
 	path := t.TempDir()
 	r := prometheus.NewRegistry()
-	d, err := OpenDeadLetter(DeadLetterOptions{Path: path, MaxBytes: 10_000, Registerer: r})
+	d, err := OpenDeadLetter(DeadLetterOptions{Path: path, MaxBytes: 42_000, Registerer: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,13 +78,13 @@ func TestDeadLetterIsBounded(t *testing.T) {
 	letters := lettersOf(t, path)
 	total := int64(0)
 	for i, l := range letters {
-		total += l.Bytes
+		total += onDisk(l.Bytes)
 		if want := fmt.Sprintf("20260301T12%04d", 50-len(letters)+i); l.ID != want {
 			t.Errorf("letter %d is %s, want %s: the oldest go", i, l.ID, want)
 		}
 	}
-	if total > 10_000 || len(letters) < 9 {
-		t.Errorf("%d letters of %d bytes, the bound is 10000", len(letters), total)
+	if total > 42_000 || len(letters) != 10 {
+		t.Errorf("%d letters of %d bytes, the bound is 42000", len(letters), total)
 	}
 	want := fmt.Sprintf(`
 # HELP sql2metrics_dead_letter_bytes Bytes of the dead letter on disk.

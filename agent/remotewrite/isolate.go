@@ -95,12 +95,11 @@ func (s *Shipper) tookProbe(f *flight, r *request) {
 	r.endProbes()
 }
 
-// pointwise tells whether every series of p has one point at most, so that the
-// receiver would have taken silently what it has already.
+// pointwise tells whether every series of p has one point at most in the whole
+// window, so that the receiver would have taken silently what it has already.
 func (s *Shipper) pointwise(p *piece) bool {
-	members := s.window.members(p)
-	for i := range members {
-		if members[i].points() > 1 {
+	for i := p.series.first; i < p.series.last; i++ {
+		if s.window.series[i].points() > 1 {
 			return false
 		}
 	}

@@ -45,7 +45,7 @@ type Letter struct {
 	Exemplars  uint64          `json:"exemplars"`
 
 	ID    string `json:"-"` // names it among those of its endpoint
-	Bytes int64  `json:"-"` // on disk
+	Bytes int64  `json:"-"` // of its file
 
 	path string
 }

@@ -1,9 +1,6 @@
 package remotewrite
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 const (
 	// slowestCatchUp is the least number of samples per second that catching
@@ -25,8 +22,9 @@ type throttle struct {
 	configured float64 // samples per second; 0: timesLive
 	behind     bool
 
-	live     float64 // samples appended per second, over the last minutes
-	appended uint64  // when it was looked at
+	live     float64       // samples appended per second, over the last minutes
+	seen     time.Duration // how long it has been looked at, up to memory
+	appended uint64        // when it was looked at
 	looked   time.Time
 
 	tokens float64 // samples that may go at once; below zero: of time to come
@@ -44,7 +42,8 @@ func (t *throttle) observe(now time.Time, appended uint64) {
 	if passed < measure {
 		return
 	}
-	weight := 1 - math.Exp(-float64(passed)/float64(memory))
+	t.seen = min(t.seen+passed, memory)
+	weight := min(1, passed.Seconds()/t.seen.Seconds()) // the mean at first, and then the recent ones
 	t.live += weight * (float64(appended-t.appended)/passed.Seconds() - t.live)
 	t.looked, t.appended = now, appended
 }
