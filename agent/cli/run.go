@@ -26,6 +26,7 @@ func addRun(app *kingpin.Application) (string, command) {
 		if err != nil {
 			return fmt.Errorf("listen on --web.listen-address: %w", err)
 		}
+		limitMemory()
 		ctx, stop := interruptible(g)
 		defer stop()
 		return agent.Run(ctx, agent.Options{
