@@ -35,7 +35,7 @@ func TestSQLiteStaysWritable(t *testing.T) {
 		"same user, held":    {agent: applicationUser, held: true},
 		"another user":       {agent: strangerUser, refused: true},
 		"another user, held": {agent: strangerUser, held: true},
-		"root":               {agent: 0},
+		"root":               {agent: 0, refused: true},
 		"root, held":         {agent: 0, held: true},
 	} {
 		t.Run(name, func(t *testing.T) {

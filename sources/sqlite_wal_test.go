@@ -234,7 +234,7 @@ func TestSQLiteWALMode(t *testing.T) {
 
 			t.Log("the agent is alone")
 			agent = startPerson(t, binary, database, uid)
-			if uid == stranger {
+			if uid != owner {
 				agent.do(t, "read", "unreachable: error: query q: connect to source lite: open "+database+": it is in WAL mode")
 				if made := beside(t, database); len(made) != 0 {
 					t.Errorf("the agent made %v", made)
@@ -254,7 +254,7 @@ func TestSQLiteWALMode(t *testing.T) {
 
 			t.Log("the agent comes and goes alone, then the application comes")
 			agent = startPerson(t, binary, database, uid)
-			if uid == stranger {
+			if uid != owner {
 				agent.do(t, "read", "unreachable")
 			} else {
 				agent.do(t, "read", "6")
@@ -272,7 +272,7 @@ func TestSQLiteWALMode(t *testing.T) {
 func TestSQLiteWALModeInStep(t *testing.T) {
 	users := map[string]uint32{"same user": owner}
 	if os.Geteuid() == 0 {
-		users["another user"] = stranger
+		users["another user"], users["root"] = stranger, root
 	}
 	const rounds = "1000"
 	binary := executableForAll(t)
