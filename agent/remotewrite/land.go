@@ -108,11 +108,15 @@ func (s *Shipper) accept(f *flight, r *request, counted bool, now time.Time) {
 
 // park gives up the next piece of r if it has been blocked for too long.
 func (s *Shipper) park(f *flight, r *request, now time.Time) bool {
+	limit := s.endpoint.MaxBlock
+	if limit == 0 {
+		return false
+	}
 	p := r.next()
 	if p.blocked.IsZero() {
-		p.blocked = now
+		p.blocked, s.unsaved = now, true
 	}
-	if limit := s.endpoint.MaxBlock; limit == 0 || now.Sub(p.blocked) < limit {
+	if now.Sub(p.blocked) < limit {
 		return false
 	}
 	if r.trying() {

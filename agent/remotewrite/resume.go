@@ -48,6 +48,9 @@ func (s *Shipper) takeUp(now time.Time) {
 		same := r.Shape == s.shape() && r.fits(len(s.window.series)) && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
 		if same {
 			r.apply(s.window.requests)
+			if i := s.window.unanswered(); i != none && r.Blocked != 0 {
+				s.window.requests[i].blocked = time.UnixMilli(r.Blocked)
+			}
 			for _, place := range r.Alone {
 				s.window.series[place].aloneUntil = now.Add(aloneFor).UnixMilli()
 			}
@@ -84,6 +87,11 @@ func (s *Shipper) save() error {
 			Dropped:     tallies(s.outcome.dropped),
 		}
 		st.Window.mark(s.window.requests)
+		if i := s.window.unanswered(); i != none && s.endpoint.MaxBlock > 0 {
+			if since := s.window.requests[i].next().blocked; !since.IsZero() {
+				st.Window.Blocked = since.UnixMilli()
+			}
+		}
 	}
 	b, err := st.encode()
 	if err != nil {

@@ -224,3 +224,28 @@ func TestMaxBlock(t *testing.T) {
 		t.Errorf("dead letters are %+v", letters)
 	}
 }
+
+// TestMaxBlockCountsAcrossRestarts has the agent restarted every 3 minutes.
+func TestMaxBlockCountsAcrossRestarts(t *testing.T) {
+	path := t.TempDir()
+	j := openJournal(t, path, wal.Options{})
+	f := newFake(t)
+	o := Options{Endpoint: endpoint(t, f.URL), Log: j.Log}
+	o.Endpoint.MaxBlock = 10 * time.Minute
+	s := newShip(t, o)
+	j.appendDue(6)
+	f.says(http.StatusServiceUnavailable, "never")
+	now := epoch
+	for range 4 {
+		for end := now.Add(3 * time.Minute); now.Before(end); {
+			now = now.Add(max(s.step(now), time.Second))
+		}
+		path = j.kill(path)
+		j = openJournal(t, path, wal.Options{})
+		o.Log = j.Log
+		s = newShip(t, o)
+	}
+	if l := s.balance(); l.Dropped[ReasonMaxBlock].Samples != 6 {
+		t.Errorf("ledger is %+v after 12 minutes, want 6 samples given up", l)
+	}
+}

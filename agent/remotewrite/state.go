@@ -80,6 +80,10 @@ type inFlight struct {
 	Counts tally  `json:"counts"` // in its frames
 	cutting
 
+	// Blocked is when the first attempt at the first unanswered request failed,
+	// in Unix milliseconds; 0: none did, or max_block is off.
+	Blocked int64 `json:"blocked,omitempty"`
+
 	// Its answered requests: all before Done, and those whose bit is set in
 	// Bits, where bit 0 stands for request Done.
 	Done int    `json:"done"`

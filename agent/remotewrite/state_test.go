@@ -44,7 +44,7 @@ func TestStateFits(t *testing.T) {
 		Dropped: map[Reason]tally{},
 		Learned: learned{URL: "0123456789abcdef", Protocol: config.ProtocolV2, Confirmed: true, At: math.MaxInt64, Limit: math.MaxInt},
 		Window: &inFlight{
-			End: math.MaxUint64, Shape: "0123456789abcdef", Counts: most, Done: math.MaxInt,
+			End: math.MaxUint64, Shape: "0123456789abcdef", Counts: most, Blocked: math.MaxInt64, Done: math.MaxInt,
 			cutting: cutting{Limit: math.MaxInt, TooOld: math.MaxInt64, Alone: slices.Repeat([]int32{maxWindow}, maxAlone)},
 			Dropped: map[Reason]tally{ReasonRejected: most, ReasonTooLarge: most, ReasonIsolationLimit: most, ReasonMaxBlock: most, ReasonUnsupported: most},
 			Bits:    make([]byte, maxAhead/8), Sent: most, Unconfirmed: most,
