@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sql2metrics/config"
+	"sql2metrics/wal"
 )
 
 // verdict is what an answer means for its request, the worse the larger.
@@ -65,6 +66,13 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 		return misconfigured
 	}
 }
+
+// claims tells whether the counts say that all of what was sent was written.
+// With a refusal they say nothing: Mimir sets the Written headers on every
+// answer it gives after it has tried to store, 4xx and 429 too, and counts what
+// it received, before validation. Counts of a part can only be of what was
+// stored.
+func (a *answer) claims(sent wal.Totals) bool { return least(a.written, sent) == sent }
 
 // declined tells whether the request was turned away for its protocol alone,
 // so that nothing of it can have been stored.

@@ -24,7 +24,7 @@
 // What an answer means is decided in one place, by its status and, in 2.0, by
 // what it says was written; never by its words. A request that is too large is
 // halved, between series first and then in time, and one that is refused
-// without counts is inquired into: samples are tried, then its series are
+// without counts that can be believed is inquired into: samples are tried, then its series are
 // bisected, until the guilty ones are known. These go to the [DeadLetter] with
 // the receiver's words, and travel in requests of their own for a while. The
 // pieces of a request are accounted for with the request: a process killed

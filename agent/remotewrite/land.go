@@ -45,10 +45,8 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 		s.accept(f, r, spoke2, now)
 		s.recovered()
 	case refused:
-		if spoke2 && !r.trying() {
-			if least(a.written, p.counts) != p.counts {
-				s.keepLetter(r, ReasonRejected, a, now)
-			}
+		if spoke2 && !r.trying() && !a.claims(p.counts) {
+			s.keepLetter(r, ReasonRejected, a, now)
 			s.conclude(f, r, a.written, ReasonRejected, a, true)
 		} else {
 			s.inquire(f, r, now)

@@ -146,7 +146,7 @@ func (r *Resender) Resend(ctx context.Context, l Letter) (answer string, err err
 		return "", fmt.Errorf("the receiver did not take it: %s", a.String())
 	}
 	counts := wal.Totals{Samples: l.Samples, Histograms: l.Histograms, Exemplars: l.Exemplars}
-	if l.Protocol == config.ProtocolV2 && a.counted && least(a.written, counts) != counts {
+	if l.Protocol == config.ProtocolV2 && a.counted && !a.claims(counts) {
 		return "", fmt.Errorf("the receiver took a part of it: %s, %d of %d samples written", a.String(), a.written.Samples, l.Samples)
 	}
 	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {

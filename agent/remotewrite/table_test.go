@@ -99,6 +99,8 @@ func TestAnswerTable(t *testing.T) {
 		"400, 2.0, nothing written":         {v2, 1, []answering{written(400, 0)}, ledger{sent: 20, rejected: 10}, false},
 		"400, 2.0, some written":            {v2, 1, []answering{written(400, 4)}, ledger{sent: 24, rejected: 6}, false},
 		"400, 2.0, in doubt":                {v2, 1, []answering{status(500), written(400, 4)}, ledger{sent: 24, unconfirmed: 6}, false},
+		"400, 2.0, counts of received":      {v2, 1, []answering{written(400, 10), nil, nil, written(400, 1), written(400, 1), written(400, 1)}, ledger{sent: 20, rejected: 10}, false},
+		"400 once, 2.0, counts of received": {v2, 1, []answering{written(400, 10)}, all, false},
 		"400, all refused":                  {v1, 1, []answering{status(400), nil, nil, status(400), status(400), status(400)}, ledger{sent: 20, rejected: 10}, false},
 		"400, all refused, several":         {v1, 3, []answering{status(400), nil, nil, nil, nil, nil, nil, nil, nil, nil, status(400), status(400), status(400)}, ledger{sent: 81, unconfirmed: 9}, false},
 		"400, all refused, in doubt":        {v1, 1, []answering{status(503), status(400), nil, nil, status(400), status(400), status(400)}, ledger{sent: 20, unconfirmed: 10}, false},
