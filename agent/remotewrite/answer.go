@@ -37,6 +37,9 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 	switch {
 	case a.err != nil:
 		return unavailable
+	case a.status/100 == 2 && a.page:
+		// No receiver answers with HTML. Whoever did has stored nothing.
+		return misconfigured
 	case a.status/100 == 2:
 		// A receiver of 1.0 that does not look at Content-Type finds no series
 		// in a request of 2.0 and is content.
@@ -90,7 +93,10 @@ func (a *answer) advice() string {
 	case http.StatusUnsupportedMediaType:
 		return "the receiver takes neither protocol; check the url, and protobuf_message if it is set"
 	}
-	if a.status/100 == 3 {
+	switch {
+	case a.status/100 == 2:
+		return "the url is answered with a web page, as a login page or a captive portal does; check the url and the proxy of this remote_write"
+	case a.status/100 == 3:
 		return "the url is answered with a redirect, which is not followed; put the address it leads to in the url of this remote_write"
 	}
 	return "check that the url of this remote_write is a remote write receiver"

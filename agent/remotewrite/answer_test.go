@@ -46,6 +46,10 @@ func TestJudge(t *testing.T) {
 		"403":                                  {answer{status: 403}, v2, false, false, misconfigured},
 		"404":                                  {answer{status: 404}, v2, false, false, misconfigured},
 		"407":                                  {answer{status: 407}, v2, false, false, misconfigured},
+		"200 with a page":                      {answer{status: 200, page: true}, v1, false, false, misconfigured},
+		"200 with a page, 2.0 confirmed":       {answer{status: 200, page: true}, v2, false, true, misconfigured},
+		"200 with a page, 2.0 not confirmed":   {answer{status: 200, page: true}, v2, false, false, misconfigured},
+		"503 with a page":                      {answer{status: 503, page: true}, v2, false, true, unavailable},
 		"700":                                  {answer{status: 700}, v2, false, false, misconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,6 +71,10 @@ func TestMisconfiguredHoldsTheData(t *testing.T) {
 			w.Header().Set("Location", "https://sso.example/login?token=geheim")
 			w.WriteHeader(302)
 		}, "302 Found to https://sso.example"},
+		"a login page": {func(w http.ResponseWriter, _ post) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = w.Write([]byte("<html>log in"))
+		}, "a login page or a captive portal"},
 		"both protocols": {func(w http.ResponseWriter, _ post) { w.WriteHeader(415) }, "neither protocol"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +144,12 @@ func TestRefused(t *testing.T) {
 		"counts beyond what was sent": {
 			answers: func(f *fake) {
 				f.answers(func(w http.ResponseWriter, _ post) { w.Header().Set(headerSamplesWritten, "99") })
+			},
+			want: Ledger{Sent: wal.Totals{Samples: 6}},
+		},
+		"counts that are none": {
+			answers: func(f *fake) {
+				f.answers(func(w http.ResponseWriter, _ post) { w.Header().Set(headerSamplesWritten, "three") })
 			},
 			want: Ledger{Sent: wal.Totals{Samples: 6}},
 		},
@@ -293,5 +307,29 @@ func TestLearnedBelongsToTheAddress(t *testing.T) {
 	}
 	if l := s.balance(); l.Sent.Samples != 2 {
 		t.Errorf("ledger is %+v, want 2 samples sent over both", l)
+	}
+}
+
+// TestUncountedIsSaidAgain warns once for each time that the endpoint comes up.
+func TestUncountedIsSaidAgain(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Protocol = config.ProtocolV2
+	s := newShip(t, o)
+	now := epoch
+	ship := func(samples float64, status int) {
+		f.answers(func(w http.ResponseWriter, _ post) { w.WriteHeader(status) })
+		now = now.Add(10 * time.Minute)
+		j.append(now, round(j.family("due", 3), now, samples)...)
+		now = now.Add(time.Minute)
+		s.drain(now)
+	}
+	for i, status := range []int{200, 200, 503, 200, 200, 404, 200} {
+		ship(float64(i), status)
+	}
+	if n := strings.Count(s.log.String(), "without saying what it wrote"); n != 3 {
+		t.Errorf("the log warns %d times, want 3:\n%s", n, s.log)
+	}
+	if l := s.balance(); l.Sent.Samples != 21 {
+		t.Errorf("ledger is %+v, want 21 samples sent", l)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -78,8 +79,9 @@ type answer struct {
 	retryAfter string
 	location   string // of a redirect: scheme and host
 	words      string // the beginning of an error's body
+	page       bool   // the body is HTML
 
-	counted bool       // one of the Written headers is there
+	counted bool       // one of the Written headers is there, with a number
 	written wal.Totals // what they say; a missing one says zero
 }
 
@@ -101,6 +103,8 @@ func (c *client) post(ctx context.Context, p config.Protocol, body []byte) answe
 
 	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
 	a.readWritten(resp.Header)
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	a.page = kind == "text/html"
 	if resp.StatusCode/100 == 3 {
 		if to, err := resp.Location(); err == nil {
 			a.location = to.Scheme + "://" + to.Host
@@ -117,15 +121,11 @@ func (c *client) post(ctx context.Context, p config.Protocol, body []byte) answe
 
 func (a *answer) readWritten(h http.Header) {
 	read := func(name string) uint64 {
-		v := h.Get(name)
-		if v == "" {
-			return 0
+		n, err := strconv.ParseUint(h.Get(name), 10, 64)
+		if err != nil {
+			return 0 // as if it were not there
 		}
 		a.counted = true
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			return 0
-		}
 		return n
 	}
 	a.written = wal.Totals{

@@ -193,6 +193,7 @@ func (s *Shipper) become(c condition, a *answer) {
 		return
 	}
 	s.condition = c
+	s.uncounted = false // it may be another receiver that comes up
 	if c == down {
 		s.logger.Warn("endpoint down; samples wait in the log until it answers", "answer", a.String())
 		return

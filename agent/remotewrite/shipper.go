@@ -72,7 +72,7 @@ type Shipper struct {
 	condition condition
 	declined  map[config.Protocol]bool // by the endpoint, since it last took something
 	rejecting bool                     // the receiver has refused samples since it last took a whole window
-	uncounted bool                     // it has been said that 2.0 is answered without Written headers
+	uncounted bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
 	failing   bool                     // Run's last step failed
 
 	mu     sync.Mutex
