@@ -26,6 +26,11 @@ type mapper struct {
 	refusals
 
 	series map[string]*series // by the key that rowKey makes
+	// Rows mostly come in the order of the round before, so each series knows
+	// the one that came after it. Comparing that one's key is cheaper than
+	// looking a key up.
+	first  series  // its next is the first series of a round
+	before *series // the one found last
 
 	// Where the columns of the current result are. A result is recognised by
 	// its Columns slice.
@@ -125,7 +130,7 @@ func (m *mapper) row(r *sources.Row) {
 			continue
 		}
 		m.key = binary.AppendUvarint(m.key[:prefix], uint64(i))
-		s := m.series[string(m.key)]
+		s := m.find()
 		if s == nil {
 			if s, err = m.newSeries(r, i); err != nil {
 				if m.refuse(refusedInvalidLabel, len(m.cells)-i) {
@@ -134,10 +139,23 @@ func (m *mapper) row(r *sources.Row) {
 				return
 			}
 		}
+		m.before.next = s
+		m.before = s
 		if !m.values.add(s, x) && m.refuse(refusedDuplicate, 1) {
 			m.explain(refusedDuplicate, fmt.Errorf("two rows have the labels %s and the first one counts: add a column to key_labels or aggregate in the query", s.page))
 		}
 	}
+}
+
+// begin prepares for the rows of a round.
+func (m *mapper) begin() { m.before = &m.first }
+
+// find returns the series of m.key, nil if it is new.
+func (m *mapper) find() *series {
+	if s := m.before.next; s != nil && !s.dropped && s.key == string(m.key) {
+		return s
+	}
+	return m.series[string(m.key)]
 }
 
 // rowKey sets m.key to the label cells of the row, each behind its length so
@@ -185,6 +203,7 @@ func (m *mapper) newSeries(r *sources.Row, i int) (*series, error) {
 	inLog, onPage := m.target.attach(m.family.name, lb)
 	key := string(m.key)
 	s := &series{
+		key:    key,
 		family: &m.family,
 		handle: m.values.log.Series(inLog, m.family.meta),
 		page:   onPage,

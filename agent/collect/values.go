@@ -31,7 +31,12 @@ type series struct {
 	// forget takes it out of the map it was found in, when it is absent from a
 	// round. Without one it outlives its rounds: who made it gives the handle
 	// back to the log.
-	forget func()
+	forget  func()
+	dropped bool // it has been forgotten
+
+	// For the mapper: how its rows are recognised.
+	key  string
+	next *series // came after it when it last was in a round
 }
 
 // point is a series with its value in a round.
@@ -211,6 +216,7 @@ func (v *values) drop(gone []point) {
 	for _, p := range gone {
 		p.series.live = false
 		if p.series.forget != nil {
+			p.series.dropped, p.series.next = true, nil
 			p.series.forget()
 			v.log.Release(p.series.handle)
 		}

@@ -109,6 +109,9 @@ func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 	w.metrics.lastRun.Set(seconds(tick))
 
 	w.values.begin(tick)
+	for _, m := range w.mappers {
+		m.begin()
+	}
 	w.rows = 0
 	start := w.clock()
 	err := w.run(ctx)
