@@ -256,6 +256,7 @@ func (l *Log) commit(seg *openSegment, kept int) {
 		if l.open == seg {
 			l.grow(seg, int64(len(e.out)))
 		}
+		seg.tail.last = f.header.seq
 		l.remember(seg, e.out[:f.out])
 	}
 	if seg.file != nil && l.open != seg {

@@ -46,7 +46,7 @@ type Cursor struct {
 	file   File
 	slot   int  // where the next save goes: the other one is synced
 	dirty  bool // slot has been written and not synced
-	failed bool // its sync failed, after which the kernel may call it written
+	failed bool // a write or sync of slot failed: what it has is not known
 	record cursorRecord
 	buf    []byte
 }
@@ -96,8 +96,9 @@ func (c *Cursor) open(path string, id logID, start Start, end, oldest Position) 
 	if c.file, err = l.fs.OpenFile(opOpenCursor, path, os.O_RDWR, 0); err == nil {
 		c.record, c.slot, err = readCursor(c.file)
 		if err == nil && c.record.id == id && c.record.position.Seq <= end.Seq {
-			// A killed process may have left its newest slot unsynced.
-			c.dirty = true
+			if err := c.settle(l.o.Sync != SyncNever); err != nil {
+				l.log.Warn("cursor cannot be synced; the next sync tries again", "cursor", c.name, "err", err)
+			}
 			return nil
 		}
 		c.record = cursorRecord{generation: c.record.generation, id: id, position: oldest}
@@ -138,6 +139,20 @@ func (c *Cursor) open(path string, id logID, start Start, end, oldest Position) 
 	return nil
 }
 
+// settle makes what has been read safe before anything is written over: the
+// process that wrote it may have been killed before it was synced, or have
+// been told that it could not be, after which only a new write counts.
+func (c *Cursor) settle(durable bool) error {
+	c.dirty = true
+	if err := c.syncSlot(durable); err != nil {
+		return err
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.syncSlot(durable)
+}
+
 // Position returns the position as last saved.
 func (c *Cursor) Position() Position {
 	c.mu.Lock()
@@ -160,7 +175,8 @@ func (c *Cursor) Recovered() bool { return c.recovered }
 // Save persists a position that a Reader gave out, and at most MaxCursorState
 // bytes that belong to it. The two are kept together or not at all. They
 // survive the process when Save returns, and power loss after the log's next
-// sync. After an error the cursor is as last saved.
+// sync. After an error the cursor is as last saved; until the next sync, a
+// process that is killed may leave it as it was to be saved.
 func (c *Cursor) Save(p Position, state []byte) error {
 	if len(state) > MaxCursorState {
 		return fmt.Errorf("save cursor %q: state of %d bytes is over the limit of %d", c.name, len(state), MaxCursorState)
@@ -186,6 +202,7 @@ func (c *Cursor) save() error {
 	c.record.generation++
 	encodeCursor(c.buf, c.record)
 	if _, err := c.file.WriteAt(opSaveCursor, c.buf, int64(c.slot)*cursorSlotSize); err != nil {
+		c.failed = true
 		return fmt.Errorf("save cursor %q: %w", c.name, err)
 	}
 	c.dirty, c.failed = true, false
@@ -196,7 +213,12 @@ func (c *Cursor) save() error {
 func (c *Cursor) sync(durable bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.dirty || c.file == nil {
+	return c.syncSlot(durable)
+}
+
+// syncSlot is sync for who has c.mu.
+func (c *Cursor) syncSlot(durable bool) error {
+	if !c.dirty && !c.failed || c.file == nil {
 		return nil
 	}
 	if c.failed {

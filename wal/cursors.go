@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -62,6 +64,7 @@ func (cs *cursors) made() {
 	cs.folderChanged = true
 }
 
+// list is in order of names, so that a run of a test can be repeated.
 func (cs *cursors) list() []*Cursor {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -69,6 +72,7 @@ func (cs *cursors) list() []*Cursor {
 	for _, c := range cs.open {
 		all = append(all, c)
 	}
+	slices.SortFunc(all, func(a, b *Cursor) int { return strings.Compare(a.name, b.name) })
 	return all
 }
 

@@ -3,6 +3,7 @@ package wal
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -96,7 +97,8 @@ func (d *disk) cut() {
 	d.applyNames(d.names[:d.rng.IntN(len(d.names)+1)])
 	d.names = nil
 	d.files = map[string]*diskFile{}
-	for path, f := range d.safe {
+	for _, path := range slices.Sorted(maps.Keys(d.safe)) {
+		f := d.safe[path]
 		f.lose(d.rng)
 		survivor := &diskFile{content: slices.Clone(f.synced), synced: f.synced, written: f.written}
 		d.files[path], d.safe[path] = survivor, survivor

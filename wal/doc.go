@@ -195,7 +195,9 @@
 //     it counts as appended. What is not waits in memory, 8 MiB at most, and is
 //     written by a later sync step.
 //   - A sync that fails may have lost any of the bytes it was to make safe, and
-//     is not to be believed if it succeeds the next time.
+//     is not to be believed if it succeeds the next time. Only the process that
+//     was told can write them again: if it ends before that, they are as safe
+//     as the kernel keeps them until the segment is removed.
 //   - Bytes that have been synced may still rot. The CRC finds it; no more than
 //     the frames hit, and what comes after them in an open segment of series
 //     they introduced, is lost.

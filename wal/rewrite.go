@@ -20,6 +20,7 @@ const newSuffix = ".new"
 type tail struct {
 	from  int64 // offset of its first byte
 	end   tailStart
+	last  uint64 // sequence number of the newest frame in it
 	bytes []byte
 	gone  bool // it was too much to keep
 }
@@ -85,8 +86,10 @@ func (s *syncer) rewriteFailed() error {
 		if !seg.failed {
 			continue
 		}
-		if seg.tail.gone || len(seg.tail.bytes) == 0 {
-			seg.failed = false // all that can be done is to sync it once more
+		if t := &seg.tail; t.gone || t.last <= t.end.seq {
+			// All that can be done is to sync it once more; or no frame is in
+			// doubt, and the next segment has the name a new one would get.
+			seg.failed = false
 			continue
 		}
 		if err := s.rewrite(seg); err != nil {
