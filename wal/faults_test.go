@@ -349,3 +349,37 @@ func TestSyncAlways(t *testing.T) {
 		t.Errorf("%d appends took %d syncs, want 2", workers, n)
 	}
 }
+
+// TestSlowSync holds a sync until rounds have been appended, series taken and
+// the log's state asked for beside it: a slow disk delays no query.
+func TestSlowSync(t *testing.T) {
+	spy := &spyFS{calls: map[string]int{}}
+	l := openTest(t, Options{Path: t.TempDir(), FS: spy})
+	now := testStart
+	mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+	syncing, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	spy.on(func(op string) error {
+		if op == opSyncSegment {
+			once.Do(func() { close(syncing); <-release })
+		}
+		return nil
+	})
+	synced := make(chan error)
+	go func() { synced <- l.Sync(now) }()
+	<-syncing
+	for range 5 {
+		now = now.Add(time.Second)
+		if out := mustAppend(t, l, roundOf(testSeries(l, 20), now, 0), now); out.Appended.Samples != 20 {
+			t.Errorf("%+v", out)
+		}
+		l.Stats()
+	}
+	close(release)
+	if err := <-synced; err != nil {
+		t.Fatal(err)
+	}
+	if s := l.Stats(); s.Synced.Totals.Samples != 10 || s.Appended.Samples != 110 {
+		t.Errorf("synced %+v, appended %+v", s.Synced.Totals, s.Appended)
+	}
+}
