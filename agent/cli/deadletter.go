@@ -109,7 +109,7 @@ func printLetters(w io.Writer, letters []remotewrite.Letter) error {
 	for _, l := range letters {
 		words, _, _ := strings.Cut(l.Words, "\n")
 		if l.Status != 0 {
-			words = fmt.Sprintf("%d %s", l.Status, words)
+			words = fmt.Sprintf("%d %s", l.Status, printable(words))
 		}
 		first := ""
 		if len(l.Series) > 0 {
