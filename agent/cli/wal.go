@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/mattn/go-isatty"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"sql2metrics/wal"
@@ -296,7 +297,7 @@ func (d *dumpCommand) run(g *global) error {
 			return nil
 		}
 		wanted := func(s wal.SeriesEntry, t int64) bool {
-			return t >= from && t <= to && (d.metric == "" || s.Labels.Get(labels.MetricName) == d.metric)
+			return t >= from && t <= to && (d.metric == "" || s.Labels.Get(model.MetricNameLabel) == d.metric)
 		}
 		for _, s := range f.Samples {
 			if series := f.Series[s.Ref]; wanted(series, s.T) {
@@ -346,7 +347,7 @@ func (p *printer) print(lset labels.Labels, value string, t int64) {
 	case p.json:
 		p.err = json.NewEncoder(p.w).Encode(sample{Labels: lset, Value: value, Timestamp: float64(t) / 1000})
 	default:
-		_, p.err = fmt.Fprintf(p.w, "%s%s %s %d\n", lset.Get(labels.MetricName), lset.DropMetricName(), value, t)
+		_, p.err = fmt.Fprintf(p.w, "%s%s %s %d\n", lset.Get(model.MetricNameLabel), lset.MatchLabels(false, model.MetricNameLabel), value, t)
 	}
 }
 
