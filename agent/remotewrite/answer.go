@@ -47,7 +47,8 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 			return reworded
 		}
 		return accepted
-	case a.status == http.StatusTooManyRequests, a.status/100 == 5:
+	case a.status == http.StatusTooManyRequests, a.status/100 == 5,
+		a.status == http.StatusRequestTimeout, a.status == http.StatusMisdirectedRequest, a.status == http.StatusTooEarly:
 		return unavailable
 	case a.declined():
 		if mayReword {
@@ -58,14 +59,13 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 		return tooLarge
 	case a.status == http.StatusBadRequest && p == config.ProtocolV2 && !confirmed && mayReword:
 		return reworded
-	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden,
-		a.status == http.StatusNotFound, a.status == http.StatusProxyAuthRequired,
-		a.status/100 == 3:
-		return misconfigured
-	case a.status/100 == 4:
+	case a.status == http.StatusBadRequest, a.status == http.StatusConflict, a.status == http.StatusGone,
+		a.status == http.StatusPreconditionFailed, a.status == http.StatusUnprocessableEntity:
 		return refused
 	default:
-		// 1xx cannot get here, and nobody knows what 600 and above want.
+		// Every other 4xx, such as 401, 403, 404, 405 and 407, is about who
+		// asks for what and not about the samples; so is a redirect. Nobody
+		// knows what 600 and above want.
 		return misconfigured
 	}
 }
@@ -86,7 +86,7 @@ func (a *answer) advice() string {
 	switch a.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return "check basic_auth, authorization and the tenant header of this remote_write"
-	case http.StatusNotFound:
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
 		return "check the path of the url of this remote_write"
 	case http.StatusProxyAuthRequired:
 		return "check the user and password in proxy_url of this remote_write"

@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"sql2metrics/config"
@@ -56,13 +57,9 @@ func (s *Shipper) inquire(f *flight, r *request, now time.Time) {
 	f.request = none
 	q, p := r.inquiry, r.next()
 	if r.trying() {
-		if n := len(q.probes); n > 0 {
-			r.open[len(r.open)-1] = s.window.oldestPoint(q.probes[n-1])
-			q.probes = q.probes[:n-1]
-			return
+		if !s.nextProbe(r) { // none was taken
+			s.refuse(f, r, ReasonRejected, &q.found, s.pointwise(r.next()), now)
 		}
-		r.endProbes() // none was taken
-		s.refuse(f, r, ReasonRejected, &q.found, s.pointwise(r.next()), now)
 		return
 	}
 	at := s.window.inhabited(p)
@@ -78,14 +75,40 @@ func (s *Shipper) inquire(f *flight, r *request, now time.Time) {
 		r.open = append(r.open, r.piece)
 	}
 	q = &inquiry{floor: len(r.open) - 1, trying: true, found: f.answer}
-	q.probes = []int{at[len(at)-1], at[len(at)/2], at[0]}
-	if len(at) < maxProbes {
-		q.probes = []int{at[1], at[0]}
-	}
+	q.probes = s.someOf(at)
 	r.inquiry = q
 	last := len(q.probes) - 1
 	r.open = append(r.open, s.window.oldestPoint(q.probes[last]))
 	q.probes = q.probes[:last]
+}
+
+// someOf returns up to maxProbes of the places, the one to begin with last:
+// the ends, because what an earlier attempt has stored begins or ends with
+// one, and another one in between in each window, so that series which are
+// refused for themselves are not taken for all of them again and again. It is
+// the same one when this window is sent once more.
+func (s *Shipper) someOf(places []int) []int {
+	last := len(places) - 1
+	if last < maxProbes-1 {
+		return []int{places[last], places[0]}
+	}
+	random := rand.New(rand.NewPCG(s.window.end.Seq, uint64(places[0])))
+	return []int{places[last], places[1+random.IntN(last-1)], places[0]}
+}
+
+// nextProbe puts the next probe in the place of the one at hand. Without one
+// it ends the probing, so that the piece in question is next, and returns
+// false.
+func (s *Shipper) nextProbe(r *request) bool {
+	q := r.inquiry
+	n := len(q.probes)
+	if n == 0 {
+		r.endProbes()
+		return false
+	}
+	r.open[len(r.open)-1] = s.window.oldestPoint(q.probes[n-1])
+	q.probes = q.probes[:n-1]
+	return true
 }
 
 // tookProbe notes that the receiver takes something of the piece in question.

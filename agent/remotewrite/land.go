@@ -35,11 +35,11 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 	mayReword := s.endpoint.Protocol == config.ProtocolAuto && !s.declined[other]
 
 	p := r.next()
-	asking := r.inquiry != nil
-	if asking {
-		r.inquiry.sent++
-	}
 	v := a.judge(f.protocol, mayReword, s.learned.Confirmed)
+	asking := r.inquiry != nil
+	if asking && (v == accepted || v == refused || v == tooLarge) {
+		r.inquiry.sent++ // others say nothing about the piece
+	}
 	switch v {
 	case accepted:
 		s.accept(f, r, spoke2, now)

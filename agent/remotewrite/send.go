@@ -132,7 +132,11 @@ func (s *Shipper) take(i int, now time.Time) *flight {
 	f.protocol = version
 	p := s.prepare(f, r, now)
 	for p != nil && version == config.ProtocolV1 && s.window.unsupported(p) == p.counts {
-		s.conclude(f, r, wal.Totals{}, ReasonUnsupported, &f.answer, true)
+		if r.trying() {
+			s.nextProbe(r)
+		} else {
+			s.conclude(f, r, wal.Totals{}, ReasonUnsupported, &f.answer, true)
+		}
 		p = s.prepare(f, r, now)
 	}
 	if p == nil || !s.pace.admit(now, p.points()) {
