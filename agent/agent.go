@@ -52,7 +52,7 @@ type Agent struct {
 	workers   []worker // those of queries, of scrapes, of up and of the agent itself
 	listening net.Addr
 	ready     atomic.Bool
-	running   atomic.Pointer[[]worker] // what /-/healthy looks at
+	running   atomic.Pointer[[]loop] // what /-/healthy looks at
 }
 
 // Run runs an agent until ctx ends, and then stops it: collection first, then
@@ -90,8 +90,8 @@ func Run(ctx context.Context, o Options) error {
 	flush := make(chan struct{})
 	shipping := a.startShipping(ctx, flush)
 	collecting := a.startCollecting(ctx)
-	running := a.workers
-	a.running.Store(&running)
+	loops := a.loops()
+	a.running.Store(&loops)
 	a.ready.Store(true)
 	a.logger.Info("started", "sources", len(a.config.Sources), "endpoints", len(a.shippers))
 
@@ -204,6 +204,22 @@ func (a *Agent) closeLog() {
 	}
 }
 
+// loop is what turns for as long as the agent runs.
+type loop interface {
+	Overdue(now time.Time) time.Duration
+}
+
+// loops are all that /-/healthy looks at.
+func (a *Agent) loops() (all []loop) {
+	for _, w := range a.workers {
+		all = append(all, w)
+	}
+	for _, s := range a.shippers {
+		all = append(all, s)
+	}
+	return all
+}
+
 // healthy returns an error when a loop has not turned for stuckAfter. A
 // database, a receiver or a disk that is down is no reason: restarting the
 // agent would not bring it back.
@@ -212,10 +228,15 @@ func (a *Agent) healthy(now time.Time) error {
 	if running == nil {
 		return nil
 	}
-	for _, w := range *running {
-		if late := w.Overdue(now); late > stuckAfter {
-			return fmt.Errorf("a collection loop has not turned for %s", late.Round(time.Second))
+	for _, l := range *running {
+		late := l.Overdue(now)
+		if late <= stuckAfter {
+			continue
 		}
+		if s, ok := l.(*remotewrite.Shipper); ok {
+			return fmt.Errorf("the loop of endpoint %s has not turned for %s", s.Name(), late.Round(time.Second))
+		}
+		return fmt.Errorf("a collection loop has not turned for %s", late.Round(time.Second))
 	}
 	return nil
 }

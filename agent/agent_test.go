@@ -218,10 +218,40 @@ func TestHealthy(t *testing.T) {
 		t.Errorf("an agent that runs nothing is not healthy: %v", err)
 	}
 	for late, healthy := range map[time.Duration]bool{0: true, stuckAfter: true, stuckAfter + time.Second: false} {
-		a.running.Store(&[]worker{stuck(0), stuck(late)})
+		a.running.Store(&[]loop{stuck(0), stuck(late)})
 		if err := a.healthy(time.Now()); (err == nil) != healthy {
 			t.Errorf("a loop that is late by %s: %v", late, err)
 		}
+	}
+}
+
+// An endpoint whose loop stands still is as unhealthy as a query's.
+func TestHealthyLooksAtEndpoints(t *testing.T) {
+	c := newShop(t, "http://127.0.0.1:1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := newAgent(Options{Config: c, Listener: l, Logger: slog.New(slog.DiscardHandler)})
+	defer a.closeEndpoints()
+	if err := a.openLog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer a.closeLog()
+	if err := a.openEndpoints(); err != nil {
+		t.Fatal(err)
+	}
+	loops := a.loops()
+	a.running.Store(&loops)
+	if _, err := a.shippers[0].Step(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.healthy(time.Now()); err != nil {
+		t.Errorf("an endpoint that has just turned: %v", err)
+	}
+	if err := a.healthy(time.Now().Add(time.Hour)); err == nil || !strings.Contains(err.Error(), "endpoint test") {
+		t.Errorf("an endpoint that has stood for an hour: %v", err)
 	}
 }
 

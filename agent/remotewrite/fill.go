@@ -27,7 +27,7 @@ func (s *Shipper) fill(now time.Time, deadline time.Duration) (rest time.Duratio
 			return 0, true, nil
 		}
 		if s.resumed != nil && s.frame.Position.Seq > s.resumed.End {
-			s.resumed = nil // the log has nothing of it any more
+			s.resumed = nil // the log cannot read it any more
 		}
 		s.window.add(&s.frame, s.table)
 		s.held = false

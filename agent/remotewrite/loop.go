@@ -2,8 +2,33 @@ package remotewrite
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
+
+// maxRest bounds how long the loop sleeps, so that one that turns is seen to be
+// alive.
+const maxRest = time.Minute
+
+// turns keeps when the loop last turned, in a time that no change of the clock
+// moves.
+type turns struct {
+	begun time.Time
+	last  atomic.Int64 // nanoseconds since begun; 0 before the first
+}
+
+func (t *turns) turn() { t.last.Store(max(1, int64(time.Since(t.begun)))) }
+
+// Overdue returns for how long the loop should have turned and has not. Each
+// step is a turn, and each answer; between two of them it may wait for
+// remote_timeout and sleep for a minute. It may be called from any goroutine.
+func (s *Shipper) Overdue(now time.Time) time.Duration {
+	last := time.Duration(s.turns.last.Load())
+	if last == 0 {
+		return 0
+	}
+	return max(0, now.Sub(s.turns.begun)-last-s.endpoint.RemoteTimeout-maxRest)
+}
 
 // Run ships until stop is closed or ctx ends. It is a clock around Step and
 // nothing else. When stop is closed, a step under way ends first, so that its
@@ -63,7 +88,7 @@ func (s *Shipper) report(err error) {
 }
 
 func sleep(ctx context.Context, d time.Duration, changed, stop <-chan struct{}) {
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(min(d, maxRest))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -36,6 +36,26 @@ func (s *Shipper) restore(saved []byte) {
 	s.unsaved = false
 }
 
+// bookGone closes the books on the window that was in flight when the last run
+// ended, if the log has removed all of it since: what was answered is what the
+// answer said, and only the rest is evicted. The books are saved with the
+// position they lead to, so that a kill before that has the next run book the
+// same again.
+func (s *Shipper) bookGone() {
+	r, oldest := s.resumed, s.log.Stats().Oldest
+	if r == nil || oldest.Seq < r.End {
+		return
+	}
+	o := r.outcome()
+	known := o.sent.Add(o.unconfirmed)
+	for _, n := range o.dropped {
+		known = known.Add(n)
+	}
+	s.books.close(&s.window, o)
+	s.books.drop(ReasonEvicted, minus(minus(oldest.Totals, s.position.Totals), known))
+	s.position, s.resumed, s.unsaved = oldest, nil, true
+}
+
 // takeUp marks the requests of a window just cut with what is known of them
 // from before. Those that a process before this one had not seen answered may
 // have been sent; if the requests are not the same as then, so may everything

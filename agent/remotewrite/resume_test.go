@@ -204,6 +204,70 @@ func TestResumeWithoutTheWindow(t *testing.T) {
 	}
 }
 
+// TestResumeKeepsTheOutcome restarts after the log has lost a window of which a
+// part had its answer: what the receiver has taken or refused is not evicted.
+func TestResumeKeepsTheOutcome(t *testing.T) {
+	f := newFake(t)
+	o := resumeOptions(t, f)
+	path := t.TempDir()
+	small := wal.Options{SegmentBytes: 1 << 12, MaxBytes: 64 << 10}
+	j := openJournal(t, path, small)
+	o.Log = j.Log
+	s := newShip(t, o)
+	s.learned.Confirmed = true
+	n := 0
+	f.answers(func(w http.ResponseWriter, p post) {
+		switch n++; n {
+		case 1, 2, 3:
+			p.written(t, w)
+		case 4:
+			w.Header().Set(headerSamplesWritten, "4")
+		case 5:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 6:
+			w.Header().Set(headerSamplesWritten, "9")
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	now := epoch
+	due := j.family("due", 100)
+	next := func() {
+		now = now.Add(time.Minute)
+		r := round(due, now, 0)
+		for i := range r {
+			r[i].V = float64(now.UnixNano()*int64(i+1)%1e9) / 7
+		}
+		j.append(now, r...)
+	}
+	next()
+	for i := range 2 {
+		s.step(now.Add(time.Duration(i+1) * time.Minute))
+	}
+	for j.Stats().Oldest.Totals.Samples < 500 {
+		next()
+	}
+	path = j.kill(path)
+	for range 2 { // two lives: the first does nothing but begin
+		path = j.kill(path)
+		j = openJournal(t, path, small)
+		o.Log = j.Log
+		s = newShip(t, o)
+		gone := j.Stats().Oldest.Totals.Samples
+		l := s.balance()
+		if l.Sent.Samples != 43 || l.Dropped[ReasonRejected].Samples != 6 || l.Unconfirmed.Samples != 1 || l.Dropped[ReasonEvicted].Samples != gone-50 {
+			t.Fatalf("ledger is %+v, want 43 sent, 6 rejected, one unconfirmed and the rest of %d evicted", l, gone)
+		}
+	}
+	before := s.balance()
+	f.takes()
+	s.drain(now.Add(time.Hour))
+	l := s.balance()
+	if l.Sent.Samples != 43+before.Pending.Samples || l.Dropped[ReasonEvicted] != before.Dropped[ReasonEvicted] || !l.Pending.IsZero() {
+		t.Errorf("ledger is %+v, want what was pending sent", l)
+	}
+}
+
 // TestEvictedWhileDown has the log remove what a dead endpoint has not read.
 func TestEvictedWhileDown(t *testing.T) {
 	f := newFake(t)

@@ -59,6 +59,7 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 			break
 		}
 		f := <-landed
+		s.turns.turn()
 		flying--
 		f.inFlight = false
 		if ctx.Err() != nil && f.answer.err != nil {

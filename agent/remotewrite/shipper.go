@@ -34,8 +34,8 @@ const idle = time.Minute
 // Shipper sends what is appended to the log to one endpoint, at least once and
 // in order per series, and keeps account of it.
 //
-// Step, Run, Flush and Close are for one goroutine at a time; Ledger is for
-// any.
+// Step, Run, Flush and Close are for one goroutine at a time; Ledger and Overdue
+// are for any.
 type Shipper struct {
 	endpoint config.RemoteWrite
 	log      *wal.Log
@@ -75,6 +75,7 @@ type Shipper struct {
 	uncounted bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
 	failing   bool                     // Run's last step failed
 
+	turns  turns
 	mu     sync.Mutex
 	public public
 }
@@ -105,10 +106,10 @@ func New(o Options) (*Shipper, error) {
 		logger:     o.Logger.With("endpoint", o.Endpoint.Name),
 		client:     client,
 		cursor:     cursor,
-		reader:     o.Log.Reader(cursor.Position()),
 		table:      newTable(o.ExternalLabels, o.Endpoint.WriteRelabel),
 		deadLetter: o.DeadLetter,
 		position:   cursor.Position(),
+		turns:      turns{begun: time.Now()},
 		pace:       newPace(q.MaxShards, q.MinBackoff, q.MaxBackoff, random),
 		declined:   map[config.Protocol]bool{},
 		shapes: map[config.Protocol]string{
@@ -122,6 +123,8 @@ func New(o Options) (*Shipper, error) {
 	s.restore(cursor.State())
 	s.window.without = without{exemplars: !o.Endpoint.SendExemplars, histograms: !o.Endpoint.SendNativeHistograms}
 	s.window.reset(s.table)
+	s.bookGone()
+	s.reader = o.Log.Reader(s.position)
 	s.pace.throttle.configured = float64(q.MaxSamplesPerSecond)
 	s.peek()
 	s.publish()
@@ -158,6 +161,7 @@ func (s *Shipper) Step(ctx context.Context, now time.Time) (time.Duration, error
 }
 
 func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duration) (time.Duration, error) {
+	s.turns.turn()
 	s.pace.throttle.observe(now, s.log.Stats().Appended.Samples)
 	if d := s.pace.rest(now); d > 0 {
 		return d, nil

@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -82,5 +83,30 @@ func TestWindowIsBounded(t *testing.T) {
 		if n := len(p.lines(t)); n > 2000 {
 			t.Errorf("a request of %d samples", n)
 		}
+	}
+}
+
+// TestOverdue asks while a request hangs, as if time had passed.
+func TestOverdue(t *testing.T) {
+	j, f, o := backlog(t)
+	s := newShip(t, o)
+	in := func(d time.Duration) time.Duration { return s.Overdue(time.Now().Add(d)) }
+	if late := in(time.Hour); late != 0 {
+		t.Errorf("a loop that was never started is late by %v", late)
+	}
+	j.appendDue(1)
+	f.answers(func(w http.ResponseWriter, p post) {
+		if late := in(s.endpoint.RemoteTimeout + maxRest - 5*time.Second); late != 0 {
+			t.Errorf("a loop that may wait and sleep is late by %v", late)
+		}
+		if in(time.Hour) == 0 {
+			t.Error("a loop that has not turned for an hour is not late")
+		}
+		s.turns.begun = s.turns.begun.Add(-time.Hour) // the request takes that long
+		p.written(t, w)
+	})
+	s.step(epoch)
+	if late := in(0); late != 0 {
+		t.Errorf("a loop that has just turned is late by %v", late)
 	}
 }
