@@ -324,16 +324,26 @@ func (pg *PG) Exec(tb testing.TB, statements ...string) {
 	}
 }
 
-// Query returns the rows of a query, run as the superuser, as psql shows
-// them; NULL is empty.
-func (pg *PG) Query(tb testing.TB, sql string) [][]string {
+// Query returns the rows of a query that reads, run as the superuser, as psql
+// shows them; NULL is empty. A server that recovers from a crash ends all its
+// connections for a moment, so the query is asked again until it answers.
+func (pg *PG) Query(tb testing.TB, sql string) (rows [][]string) {
 	tb.Helper()
-	rows, err := pg.query(sql)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	Eventually(tb, sql, func() bool {
+		var err error
+		rows, err = pg.query(sql)
+		var said *pgconn.PgError
+		if errors.As(err, &said) && !strings.HasPrefix(said.Code, operatorIntervention) {
+			tb.Fatal(err)
+		}
+		return err == nil
+	})
 	return rows
 }
+
+// operatorIntervention is the class of SQLSTATEs with which a server that
+// stops, starts or recovers turns clients away.
+const operatorIntervention = "57P"
 
 // Connections returns how many connections applications of this name have.
 func (pg *PG) Connections(tb testing.TB, application string) int {
