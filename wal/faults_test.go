@@ -345,8 +345,9 @@ func TestSyncAlways(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if n := spy.took()[opSyncSegment]; n != 2 {
-		t.Errorf("%d appends took %d syncs, want 2", workers, n)
+	// One is enough if all have written before the first sync begins.
+	if n := spy.took()[opSyncSegment]; n < 1 || n > 2 {
+		t.Errorf("%d appends took %d syncs, want 1 or 2", workers, n)
 	}
 }
 
