@@ -78,6 +78,7 @@ type Log struct {
 	cursors    *cursors
 	syncer     *syncer
 	quarantine *quarantine
+	turns      turns
 
 	mu     sync.Mutex // the writer's: all below
 	closed bool
@@ -91,6 +92,7 @@ type Log struct {
 
 	segments      []segment // oldest first, the open one last
 	readable      []uint64  // those that are published
+	sizes         []int64   // of those, but for the newest
 	bounds        []uint64  // and of those, the ones with a whole header
 	open          *openSegment
 	rolled        []*openSegment // complete, waiting for their last sync
@@ -123,6 +125,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	}
 	l.syncer = &syncer{log: l}
 	l.quarantine = newQuarantine(o)
+	l.turns.begun = time.Now()
 	for _, folder := range []string{o.Path, segmentsFolder(o.Path), cursorsFolder(o.Path)} {
 		if err := l.fs.MkdirAll(opMakeFolder, folder, 0o750); err != nil {
 			return nil, fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)

@@ -5,21 +5,20 @@ import "sync"
 // published is what others may see of a log without waiting for its writer,
 // which may be waiting for a disk.
 type published struct {
-	mu       sync.Mutex
-	stats    Stats
-	segments []uint64 // first sequence numbers of those that can be read; replaced, never changed
-	bounds   []uint64 // of those whose header is whole: there the one before ends
-	changed  chan struct{}
+	mu      sync.Mutex
+	stats   Stats
+	bounds  []uint64 // first sequence numbers of segments whose header is whole: there the one before ends; replaced, never changed
+	changed chan struct{}
 }
 
 func newPublished() *published { return &published{changed: make(chan struct{})} }
 
 // set publishes everything but what syncs publish.
-func (p *published) set(s Stats, segments, bounds []uint64) {
+func (p *published) set(s Stats, bounds []uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Synced = p.stats.Synced
-	p.stats, p.segments, p.bounds = s, segments, bounds
+	p.stats, p.bounds = s, bounds
 }
 
 // advance publishes that readers may read up to here. It never goes back: with
@@ -47,7 +46,7 @@ func (p *published) get() Stats {
 func (p *published) readable() (segments, bounds []uint64, synced Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.segments, p.bounds, p.stats.Synced
+	return p.stats.segments, p.bounds, p.stats.Synced
 }
 
 func (p *published) wait() <-chan struct{} {
@@ -73,6 +72,33 @@ type Stats struct {
 	Series        int      // handles in memory
 	DamagedBytes  uint64   // found unreadable and kept in the quarantine, since Open
 	WriteErrors   uint64   // failed writes and syncs, since Open
+
+	segments []uint64 // first sequence numbers of those that can be read, in order; replaced, never changed
+	sizes    []int64  // theirs, but for the newest; replaced, never changed
+	newest   int64    // size of the newest
+}
+
+// BytesAfter returns how many bytes of the log lie after a position that a
+// Reader gave out: frames, written ones that are not synced too, and the
+// headers and series tables of segments between them. It is zero when no frame
+// does. What has been removed is not among them.
+func (s *Stats) BytesAfter(p Position) (bytes int64) {
+	if p.Totals == s.Appended {
+		return 0
+	}
+	for i, first := range s.segments {
+		size := s.newest
+		if i < len(s.sizes) {
+			size = s.sizes[i]
+		}
+		switch {
+		case first > p.Segment:
+			bytes += size
+		case first == p.Segment:
+			bytes += max(0, size-p.Offset)
+		}
+	}
+	return bytes
 }
 
 // Stats returns one consistent view. It never waits for the disk.
@@ -106,32 +132,54 @@ func (l *Log) publish() {
 			s.NewerSegments++
 		case seg.readable():
 			s.Segments++
+			s.newest = seg.size
 		}
 	}
-	if !l.sameSegments(s.Segments) {
-		l.readable, l.bounds = make([]uint64, 0, s.Segments), make([]uint64, 0, s.Segments)
-		for i := range l.segments {
-			if seg := &l.segments[i]; seg.readable() {
-				l.readable = append(l.readable, seg.first)
-				if !seg.headless {
-					l.bounds = append(l.bounds, seg.first)
-				}
-			}
-		}
+	if !l.listed(s.Segments) {
+		l.list(s.Segments)
 	}
-	l.published.set(s, l.readable, l.bounds)
+	s.segments, s.sizes = l.readable, l.sizes
+	l.published.set(s, l.bounds)
 	if l.o.Sync == SyncNever {
 		l.published.advance(l.end)
 	}
 }
 
-// sameSegments tells whether the published list still holds. Segments come at
-// the end and go at the beginning; one that comes in between makes it longer.
-func (l *Log) sameSegments(n int) bool {
-	if len(l.readable) != n || n == 0 {
-		return len(l.readable) == n
+// listed tells whether the lists of the n readable segments still hold.
+func (l *Log) listed(n int) bool {
+	if len(l.readable) != n {
+		return false
 	}
-	return l.readable[0] == l.oldest().Segment && l.readable[n-1] == l.segments[len(l.segments)-1].first
+	at := 0
+	for i := range l.segments {
+		seg := &l.segments[i]
+		if !seg.readable() {
+			continue
+		}
+		if l.readable[at] != seg.first || at < len(l.sizes) && l.sizes[at] != seg.size {
+			return false
+		}
+		at++
+	}
+	return true
+}
+
+// list makes the lists of the n readable segments anew.
+func (l *Log) list(n int) {
+	l.readable, l.bounds, l.sizes = make([]uint64, 0, n), make([]uint64, 0, n), make([]int64, 0, n)
+	for i := range l.segments {
+		seg := &l.segments[i]
+		if !seg.readable() {
+			continue
+		}
+		if len(l.readable) < n-1 {
+			l.sizes = append(l.sizes, seg.size)
+		}
+		l.readable = append(l.readable, seg.first)
+		if !seg.headless {
+			l.bounds = append(l.bounds, seg.first)
+		}
+	}
 }
 
 // oldest is the position just before the oldest frame.

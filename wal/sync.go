@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -63,12 +64,14 @@ func (l *Log) Sync(now time.Time) error {
 func (l *Log) Run(ctx context.Context) {
 	tick := time.NewTicker(l.o.SyncInterval)
 	defer tick.Stop()
+	l.turns.turn(time.Now())
 	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			l.turns.turn(now)
 			err := l.Sync(now)
 			switch {
 			case errors.Is(err, errClosed):
@@ -81,6 +84,26 @@ func (l *Log) Run(ctx context.Context) {
 			failing = err != nil
 		}
 	}
+}
+
+// turns keeps when Run last turned, in a time that no change of the clock
+// moves.
+type turns struct {
+	begun time.Time
+	last  atomic.Int64 // nanoseconds since begun; 0 before the first
+}
+
+func (t *turns) turn(now time.Time) { t.last.Store(max(1, int64(now.Sub(t.begun)))) }
+
+// Overdue returns for how long Run should have called Sync and has not, because
+// the last call waits for a disk that does not answer. It is zero before Run
+// begins. Anyone may call it; it does not wait.
+func (l *Log) Overdue(now time.Time) time.Duration {
+	last := time.Duration(l.turns.last.Load())
+	if last == 0 {
+		return 0
+	}
+	return max(0, now.Sub(l.turns.begun)-last-l.o.SyncInterval)
 }
 
 // syncer syncs frames, one at a time: those who wait for their turn most often
