@@ -60,7 +60,7 @@ func (s *Shipper) beyond(f *wal.Frame) bool {
 	if s.resumed != nil {
 		return f.Position.Seq > s.resumed.End
 	}
-	return s.window.size()+weigh(f.Counts) > maxWindow
+	return s.window.weight+s.window.weigh(f) > maxWindow
 }
 
 // leaveEvicted begins to read anew where the log does, if it has removed the

@@ -3,8 +3,11 @@ package remotewrite
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/prometheus/prometheus/model/histogram"
 
 	"sql2metrics/wal"
 )
@@ -83,6 +86,56 @@ func TestWindowIsBounded(t *testing.T) {
 		if n := len(p.lines(t)); n > 2000 {
 			t.Errorf("a request of %d samples", n)
 		}
+	}
+}
+
+// TestWindowOfHistogramsIsBounded has a backlog of histograms with 160
+// buckets, each of which takes the memory of many samples.
+func TestWindowOfHistogramsIsBounded(t *testing.T) {
+	const series, rounds = 500, 30
+	wide := &histogram.FloatHistogram{
+		PositiveSpans: []histogram.Span{{Length: 160}}, PositiveBuckets: make([]float64, 160),
+	}
+	for name, c := range map[string]struct {
+		sent    bool
+		windows int // at least
+	}{
+		"sent":     {sent: true, windows: series * rounds * 24 / maxWindow},
+		"disabled": {sent: false, windows: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			j := openJournal(t, t.TempDir(), wal.Options{})
+			e := endpoint(t, f.URL)
+			e.SendNativeHistograms = c.sent
+			s := newShip(t, Options{Endpoint: e, Log: j.Log})
+			f.answers(func(w http.ResponseWriter, p post) {
+				w.Header().Set(headerHistogramsWritten, strconv.Itoa(series*rounds))
+			})
+			due := j.family("due", series)
+			now := epoch
+			for range rounds {
+				now = now.Add(time.Second)
+				var r wal.Round
+				for _, s := range due {
+					r.Histograms = append(r.Histograms, wal.Histogram{Series: s, T: now.UnixMilli(), FH: wide})
+				}
+				j.appendRound(now, r)
+			}
+			now = now.Add(time.Minute)
+			windows := 0
+			for before := uint64(series * rounds); before > 0; windows++ {
+				s.step(now)
+				left := s.balance().Pending.Histograms
+				if n := before - left; c.sent && n*24 > maxWindow {
+					t.Fatalf("a window of %d histograms", n)
+				}
+				before = left
+			}
+			if windows < c.windows || !c.sent && windows > 1 {
+				t.Errorf("%d windows, want %d", windows, c.windows)
+			}
+		})
 	}
 }
 

@@ -9,9 +9,15 @@ import (
 	"sql2metrics/wal"
 )
 
-// maxWindow is how many samples, histograms and exemplars a window may hold,
-// unless its first frame alone holds more.
-const maxWindow = 131072
+const (
+	// maxWindow is how many samples a window may hold, unless its first frame
+	// alone holds more. It bounds its memory: see weigh.
+	maxWindow = 131072
+	// histogramWeight is how many samples a histogram without buckets takes the
+	// memory of, and bucketsPerSample how many buckets and spans that of one.
+	histogramWeight  = 4
+	bucketsPerSample = 8
+)
 
 // window is a run of whole frames, grouped by series and cut into requests.
 // It is filled with add, frame by frame, and then closed with cut. Its memory
@@ -27,6 +33,7 @@ type window struct {
 	oldest  int64        // time of append of its first frame, Unix milliseconds
 	frames  int
 	counts  wal.Totals // in its frames
+	weight  uint64     // of its frames; see weigh
 	evicted wal.Totals // lost before or between its frames
 
 	relabelled wal.Totals // dropped for ReasonRelabel; in dropped after cut
@@ -125,10 +132,26 @@ func (w *window) reset(t *table) {
 	t.sweep()
 }
 
-// size is what counts against maxWindow.
-func (w *window) size() uint64 { return weigh(w.counts) }
+// weigh is what a frame takes of maxWindow: one for a sample or an exemplar,
+// and for a histogram as many samples as take the same memory.
+func (w *window) weigh(f *wal.Frame) uint64 {
+	weight := f.Counts.Samples + f.Counts.Histograms + f.Counts.Exemplars
+	if w.without.histograms {
+		return weight
+	}
+	for i := range f.Histograms {
+		h := f.Histograms[i].H
+		weight += heavier(len(h.PositiveSpans) + len(h.NegativeSpans) + len(h.PositiveBuckets) + len(h.NegativeBuckets) + len(h.CustomValues))
+	}
+	for i := range f.FloatHistograms {
+		h := f.FloatHistograms[i].FH
+		weight += heavier(len(h.PositiveSpans) + len(h.NegativeSpans) + len(h.PositiveBuckets) + len(h.NegativeBuckets) + len(h.CustomValues))
+	}
+	return weight
+}
 
-func weigh(t wal.Totals) uint64 { return t.Samples + t.Histograms + t.Exemplars }
+// heavier is by how much a histogram weighs more than a sample.
+func heavier(buckets int) uint64 { return uint64(histogramWeight - 1 + buckets/bucketsPerSample) }
 
 func (w *window) drop(r Reason, n wal.Totals) {
 	if !n.IsZero() {
@@ -142,6 +165,7 @@ func (w *window) add(f *wal.Frame, t *table) {
 		w.first, w.oldest = f.Position.Seq, f.AppendedAt
 	}
 	w.frames++
+	w.weight += w.weigh(f)
 	w.end = f.Position
 	w.evicted = w.evicted.Add(f.Evicted)
 	w.drop(ReasonEvicted, f.Evicted)
