@@ -1,11 +1,9 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,23 +31,36 @@ func listedName(file string) string {
 // Cursors returns the names of the cursors on disk, open or not, in order. A
 // cursor that is not open holds nothing back.
 func (l *Log) Cursors() ([]string, error) {
-	entries, err := l.fs.ReadDir(opList, cursorsFolder(l.o.Path))
+	names, err := l.cursorFiles()
 	if err != nil {
-		return nil, fmt.Errorf("list cursors: %w", err)
+		return nil, err
 	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), cursorSuffix) {
-			names = append(names, listedName(e.Name()))
-		}
+	for i, file := range names {
+		names[i] = listedName(file)
 	}
 	slices.Sort(names)
 	return names, nil
 }
 
+func (l *Log) cursorFiles() (files []string, err error) {
+	entries, err := l.fs.ReadDir(opList, cursorsFolder(l.o.Path))
+	if err != nil {
+		return nil, fmt.Errorf("list cursors: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), cursorSuffix) {
+			files = append(files, e.Name())
+		}
+	}
+	return files, nil
+}
+
 // AdoptCursor gives the cursor of the name from, as Cursors lists it or whole,
 // to the name to: its position and all that is saved with it. Neither may be
-// open, and there must be none of the name to.
+// open, and there must be none of the name to; the error is fs.ErrNotExist
+// where from has none, and fs.ErrExist where to has one. After any error the
+// cursor has one of the two names; that it has the new one survives power loss
+// when AdoptCursor has returned without.
 func (l *Log) AdoptCursor(from, to string) error {
 	if err := l.adoptCursor(from, to); err != nil {
 		return fmt.Errorf("hand the cursor of %q over to %q: %w", from, to, err)
@@ -71,19 +82,17 @@ func (l *Log) adoptCursor(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(after); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fs.ErrExist
-		}
+	files, err := l.cursorFiles()
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(files, filepath.Base(after)):
+		return fs.ErrExist
+	case !slices.Contains(files, filepath.Base(before)):
+		return fs.ErrNotExist
+	}
+	if err := l.fs.Rename(opAdoptCursor, before, after); err != nil {
 		return err
 	}
-	// A rename is whole or not at all, and the file has its sync behind it:
-	// FileSystem needs no operation for it that could fail in another way.
-	if err := os.Rename(before, after); err != nil {
-		return err
-	}
-	if l.o.Sync == SyncNever {
-		return nil
-	}
-	return l.fs.SyncDir(opSyncFolder, cursorsFolder(l.o.Path))
+	return l.syncCursorsFolder()
 }

@@ -1,13 +1,16 @@
 package wal
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestAdoptCursor(t *testing.T) {
@@ -83,5 +86,114 @@ func TestAdoptCursor(t *testing.T) {
 	}
 	if err := l.AdoptCursor("new mimir", ""); err == nil {
 		t.Error("a cursor without a name was made")
+	}
+}
+
+// TestAdoptCursorFaults has each file operation fail: the cursor has its old
+// name or its new one, and all that is in it.
+func TestAdoptCursorFaults(t *testing.T) {
+	for op, want := range map[string]string{opList: "before", opAdoptCursor: "before", opSyncFolder: "after"} {
+		t.Run(op, func(t *testing.T) {
+			d := newDisk(1)
+			l := openTest(t, Options{Path: t.TempDir(), FS: d})
+			keepCursor(t, l, "before")
+			d.failing(map[string]error{op: unix.EIO})
+			if err := l.AdoptCursor("before", "after"); !errors.Is(err, unix.EIO) {
+				t.Errorf("handing it over: %v", err)
+			}
+			d.failing(nil)
+			if got, err := l.Cursors(); err != nil || !slices.Equal(got, []string{want}) {
+				t.Errorf("cursors are %q, %v, want %q", got, err, want)
+			}
+			mustKeep(t, l, want)
+			if err := l.AdoptCursor("before", "after"); err != nil && !errors.Is(err, fs.ErrExist) {
+				t.Errorf("handing it over again: %v", err)
+			}
+			mustKeep(t, l, "after")
+		})
+	}
+}
+
+// TestAdoptCursorPower cuts the power after each file operation of a start
+// that hands a cursor over and saves the endpoint that has it: there is always
+// one of the two, and the names never say that it is the new one before it is.
+func TestAdoptCursorPower(t *testing.T) {
+	for seed := range uint64(20) {
+		for cut, done := 0, false; !done; cut++ {
+			t.Run(fmt.Sprintf("seed %d, cut after %d", seed, cut), func(t *testing.T) {
+				d := newDisk(seed)
+				o := Options{Path: t.TempDir(), FS: d}
+				l := openTest(t, o)
+				keepCursor(t, l, "before")
+				if err := l.SaveEndpoints([]string{"before"}); err != nil {
+					t.Fatal(err)
+				}
+				mustSync(t, l, testStart)
+
+				left := cut
+				d.mu.Lock()
+				d.fault = func(string, string) error {
+					if left--; left < 0 {
+						return unix.EIO
+					}
+					return nil
+				}
+				d.mu.Unlock()
+				err := l.AdoptCursor("before", "after")
+				if err == nil {
+					err = l.SaveEndpoints([]string{"after"})
+				}
+				done = err == nil
+				cutPower(t, l, d)
+				d.failing(nil)
+
+				l, err = Open(context.Background(), o, testStart)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				names, err := l.Endpoints()
+				if err != nil || len(names) != 1 {
+					t.Fatalf("endpoints are %q, %v", names, err)
+				}
+				if has, err := l.Cursors(); err != nil || names[0] == "after" && !slices.Contains(has, "after") || len(has) == 0 {
+					t.Fatalf("cursors are %q, endpoints %q, %v", has, names, err)
+				} else {
+					mustKeep(t, l, has[0])
+				}
+				if done && names[0] != "after" {
+					t.Errorf("endpoints are %q after all is done", names)
+				}
+			})
+		}
+	}
+}
+
+// keepCursor makes a cursor with something to be known by, of a log that has
+// something in it.
+func keepCursor(t *testing.T, l *Log, name string) {
+	t.Helper()
+	mustAppend(t, l, roundOf(testSeries(l, 1), testStart, 0), testStart)
+	c, err := l.Cursor(name, StartEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Save(c.Position(), []byte("kept")), l.Sync(testStart), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustKeep checks that a cursor is what keepCursor has made.
+func mustKeep(t *testing.T, l *Log, name string) {
+	t.Helper()
+	c, err := l.Cursor(name, StartEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(c.State()) != "kept" {
+		t.Errorf("cursor %q has state %q", name, c.State())
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@
 //	<path>/segments/00000000000000000001.seg   named by the first sequence number in it
 //	<path>/segments/00000000000000004711.seg
 //	<path>/cursors/<endpoint>.cursor           where an endpoint is
+//	<path>/cursors/endpoints                   the names of those that the last start had
 //	<path>/quarantine/<segment>-<offset>.damaged   bytes that could not be read
 //
 // Numbers are little endian, times are Unix milliseconds, CRC is CRC32C
@@ -89,6 +90,11 @@
 // The valid slot with the larger generation holds. A slot is written over only
 // when the other has been synced, so that between two syncs the same one is
 // written again and again.
+//
+// The file of the endpoints' names is text: a line with the CRC32C of all that
+// follows, in hexadecimal, and a line per name, escaped as in a URL. It is
+// replaced whole, by a rename. A cursor that none of them has is an orphan: it
+// is kept, and holds nothing back.
 //
 // # An example
 //

@@ -62,6 +62,13 @@ const (
 	opOpenCursor    = "open cursor"
 	opSaveCursor    = "save cursor"
 	opSyncCursor    = "sync cursor"
+	opAdoptCursor   = "hand cursor over"
+
+	opReadEndpoints   = "read endpoints"
+	opSaveEndpoints   = "save endpoints"
+	opSyncEndpoints   = "sync endpoints"
+	opPlaceEndpoints  = "put endpoints in place"
+	opForgetEndpoints = "forget endpoints"
 )
 
 // osFileSystem is the operating system's.

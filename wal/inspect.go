@@ -38,8 +38,12 @@ type SegmentInfo struct {
 // CursorInfo is the place of one endpoint, as last saved.
 type CursorInfo struct {
 	Name     string
+	Path     string // of its file
 	Position Position
 	Problem  string // why the place is not known; empty when it is
+	// Orphan tells that no endpoint of the last start or reload has the cursor,
+	// so that it holds nothing back. It is false where their names are not known.
+	Orphan bool
 }
 
 // Inspect looks at the log's folder without its lock: the header of each
@@ -126,12 +130,14 @@ func (o *Overview) addCursors(fs FileSystem, path string, id logID) error {
 	if err != nil {
 		return fmt.Errorf("list cursors: %w", err)
 	}
+	taken, known := cursorsTaken(fs, path)
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), cursorSuffix) {
 			continue
 		}
-		c := CursorInfo{Name: listedName(e.Name())}
-		switch r, err := readCursorFile(fs, filepath.Join(cursorsFolder(path), e.Name())); {
+		c := CursorInfo{Name: listedName(e.Name()), Path: filepath.Join(cursorsFolder(path), e.Name())}
+		c.Orphan = known && !taken[c.Path]
+		switch r, err := readCursorFile(fs, c.Path); {
 		case err != nil:
 			c.Problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 		case r.id != id && id != logID{}:
@@ -142,6 +148,22 @@ func (o *Overview) addCursors(fs FileSystem, path string, id logID) error {
 		o.Cursors = append(o.Cursors, c)
 	}
 	return nil
+}
+
+// cursorsTaken are the paths of the cursors that endpoints have; false if it is
+// not known which endpoints there are.
+func cursorsTaken(fs FileSystem, path string) (map[string]bool, bool) {
+	names, err := readEndpoints(fs, path)
+	if err != nil {
+		return nil, false
+	}
+	taken := make(map[string]bool)
+	for _, name := range names {
+		if file, err := cursorPath(path, name); err == nil {
+			taken[file] = true
+		}
+	}
+	return taken, true
 }
 
 func (o *Overview) addSizes(path string) error {

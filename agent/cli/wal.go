@@ -105,6 +105,10 @@ func printStats(w io.Writer, path string, o wal.Overview) error {
 		if c.Problem != "" {
 			fmt.Fprintf(w, "\ncursor %s: %s\n", c.Name, c.Problem)
 		}
+		if c.Orphan {
+			fmt.Fprintf(w, "\ncursor %s: no endpoint has it, and it holds nothing back; a new endpoint takes it over with adopt_from: %s, or delete %s\n",
+				c.Name, strconv.Quote(c.Name), c.Path)
+		}
 	}
 	for _, s := range problems {
 		fmt.Fprintf(w, "\nsegment %020d, %d bytes: %s\n", s.First, s.Bytes, s.Problem)

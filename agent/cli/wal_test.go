@@ -71,7 +71,11 @@ func TestWAL(t *testing.T) {
 		out.WriteString("-- exit " + string(rune('0'+code)) + " --\n")
 	}
 	run("wal", "stats")
-	makeLog(t, "data") // open all the while, as by a running agent
+	log := makeLog(t, "data") // open all the while, as by a running agent
+	run("wal", "stats")
+	if err := log.SaveEndpoints([]string{"quick"}); err != nil {
+		t.Fatal(err)
+	}
 	run("wal", "stats")
 	run("wal", "verify")
 	run("wal", "dump")
