@@ -88,3 +88,21 @@ func (s *Shipper) passed() (p wal.Position, evicted wal.Totals) {
 	}
 	return s.position, wal.Totals{}
 }
+
+// empty tells whether nothing is at hand to be sent.
+func (s *Shipper) empty() bool { return s.window.frames == 0 && !s.held }
+
+// look reads the frame that comes next while nothing may be sent, so that the
+// age of the backlog is known.
+func (s *Shipper) look() error {
+	if !s.empty() || s.unsaved {
+		return nil
+	}
+	s.startReading()
+	if err := s.leaveEvicted(); err != nil {
+		return err
+	}
+	s.peek()
+	s.publish()
+	return nil
+}

@@ -49,7 +49,7 @@ func (s *Shipper) Run(ctx context.Context, stop <-chan struct{}) {
 		if rest == 0 {
 			continue
 		}
-		if s.pace.waiting() {
+		if s.pace.waiting() && !s.empty() {
 			changed = nil
 		}
 		sleep(ctx, rest, changed, stop)
@@ -68,7 +68,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 		}
 		s.report(err)
 		if rest > 0 {
-			if err == nil && !s.pace.waiting() {
+			if err == nil && (!s.pace.waiting() || s.empty()) {
 				return nil
 			}
 			sleep(ctx, rest, nil, nil)

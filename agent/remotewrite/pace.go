@@ -23,6 +23,9 @@ func newPace(shards int, lowest, highest time.Duration, random func() float64) p
 
 // rest is how long nothing may be sent.
 func (p *pace) rest(now time.Time) time.Duration {
+	if !now.Before(p.retryAt) {
+		p.retryAt = time.Time{}
+	}
 	return max(0, p.retryAt.Sub(now), p.throttle.until.Sub(now))
 }
 
@@ -40,8 +43,14 @@ func (p *pace) breathe(now time.Time) {
 	}
 }
 
-// settled ends every wait: nothing is left that waits.
-func (p *pace) settled() { p.retryAt, p.throttle.until = time.Time{}, time.Time{} }
+// settled ends the waits that were for the window: nothing of it is left. What
+// the endpoint has been given after a failure, or has asked for, it gets.
+func (p *pace) settled() {
+	p.throttle.until = time.Time{}
+	if p.failures == 0 {
+		p.retryAt = time.Time{}
+	}
+}
 
 func (p *pace) accepted() {
 	p.limit = min(2*p.limit, p.shards)

@@ -151,8 +151,8 @@ func (s *Shipper) Close() error {
 // Step makes one step: it fills a window, or takes up the one at hand, sends
 // what is not answered yet, and moves the cursor when everything is. It
 // returns how long the loop may rest before the next one, counted from its
-// return: zero if there is more to do. Unless the endpoint is being retried,
-// the rest also ends when Log.Changed says so.
+// return: zero if there is more to do. Unless something waits for the endpoint
+// to be left alone, the rest also ends when Log.Changed says so.
 //
 // Trouble with the endpoint is not an error of Step; trouble with the log is.
 // When ctx ends, the requests in flight are aborted, and go first next time.
@@ -164,7 +164,7 @@ func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duratio
 	s.turns.turn()
 	s.pace.throttle.observe(now, s.log.Stats().Appended.Samples)
 	if d := s.pace.rest(now); d > 0 {
-		return d, nil
+		return d, s.look()
 	}
 	if !s.ready {
 		if rest, err := s.advance(now, deadline); err != nil || !s.ready {

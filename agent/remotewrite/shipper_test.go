@@ -139,6 +139,18 @@ func TestWindowOfHistogramsIsBounded(t *testing.T) {
 	}
 }
 
+// TestFlushOfNothing ends at once, though the endpoint has asked for an hour.
+func TestFlushOfNothing(t *testing.T) {
+	_, _, o := backlog(t)
+	s := newShip(t, o)
+	s.pace.unavailable(time.Now(), time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Flush(ctx); err != nil {
+		t.Errorf("with nothing to send, a flush says %v", err)
+	}
+}
+
 // TestOverdue asks while a request hangs, as if time had passed.
 func TestOverdue(t *testing.T) {
 	j, f, o := backlog(t)

@@ -225,6 +225,63 @@ func TestMaxBlock(t *testing.T) {
 	}
 }
 
+// TestParkingLeavesTheEndpointAlone has a receiver ask for time with the answer
+// that has a request parked: the next one waits as long, and is then sent as
+// soon as there is one.
+func TestParkingLeavesTheEndpointAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		asked  string
+		rest   time.Duration
+	}{
+		"429":               {http.StatusTooManyRequests, "240", 4 * time.Minute},
+		"503, by itself":    {http.StatusServiceUnavailable, "", time.Minute},
+		"503, asks to wait": {http.StatusServiceUnavailable, "180", 3 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, f, o := backlog(t)
+			o.Endpoint.MaxBlock = 10 * time.Minute
+			s, _ := isolating(t, o)
+			j.appendDue(3)
+			f.answers(func(w http.ResponseWriter, _ post) {
+				if c.asked != "" {
+					w.Header().Set("Retry-After", c.asked)
+				}
+				w.WriteHeader(c.status)
+			})
+			now := epoch
+			var parked time.Time
+			for rest := time.Duration(0); s.balance().Dropped[ReasonMaxBlock].IsZero(); {
+				now = now.Add(rest)
+				parked, rest = now, s.step(now)
+			}
+			j.append(parked, round(j.family("due", 3), parked, 2)...)
+			s.step(parked.Add(time.Second))
+			if l := s.balance(); l.Pending.Samples != 3 || !l.Oldest.Equal(parked) {
+				t.Errorf("ledger is %+v, want 3 samples pending since %v", l, parked)
+			}
+			f.takes()
+			f.received()
+			for {
+				rest := s.step(now)
+				if len(f.received()) > 0 {
+					break
+				}
+				if now = now.Add(rest); now.Sub(parked) > time.Hour {
+					t.Fatal("nothing is sent any more")
+				}
+			}
+			if got := now.Sub(parked); got != c.rest {
+				t.Errorf("the next request goes %v after the answer that asked for %v", got, c.rest)
+			}
+			s.drain(now)
+			if s.pace.waiting() {
+				t.Error("an endpoint that has recovered is still left alone")
+			}
+		})
+	}
+}
+
 // TestMaxBlockCountsAcrossRestarts has the agent restarted every 3 minutes.
 func TestMaxBlockCountsAcrossRestarts(t *testing.T) {
 	path := t.TempDir()
