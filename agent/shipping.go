@@ -20,8 +20,8 @@ func (a *Agent) openEndpoints() error {
 	if err != nil {
 		return err
 	}
-	if err := remotewrite.Adopt(a.log, a.config.RemoteWrite, a.logger); err != nil {
-		return fmt.Errorf("look for cursors to take over: %w", err)
+	if err := remotewrite.Adopt(a.log, deadLetter, a.config.RemoteWrite, a.logger); err != nil {
+		return fmt.Errorf("hand over cursors: %w", err)
 	}
 	for _, e := range a.config.RemoteWrite {
 		s, err := remotewrite.New(remotewrite.Options{

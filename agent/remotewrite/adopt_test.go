@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,52 +14,124 @@ import (
 	"sql2metrics/wal"
 )
 
-func TestAdopt(t *testing.T) {
-	named := func(name, adoptFrom string) config.RemoteWrite {
-		return config.RemoteWrite{Name: name, AdoptFrom: adoptFrom}
+// keepCursors leaves a cursor of each name behind.
+func keepCursors(t *testing.T, j journal, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		c, err := j.Cursor(name, wal.StartEnd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
+}
+
+func mustAdopt(t *testing.T, j journal, letters *DeadLetter, endpoints ...config.RemoteWrite) (logged string) {
+	t.Helper()
+	var out bytes.Buffer
+	if err := Adopt(j.Log, letters, endpoints, slog.New(slog.NewTextHandler(&out, nil))); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func cursorsOf(t *testing.T, j journal) []string {
+	t.Helper()
+	names, err := j.Cursors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func named(name string) config.RemoteWrite { return config.RemoteWrite{Name: name} }
+
+func adopting(name, from string) config.RemoteWrite {
+	return config.RemoteWrite{Name: name, AdoptFrom: from, StartAt: config.StartAtEnd}
+}
+
+func openLetters(t *testing.T) *DeadLetter {
+	t.Helper()
+	d, err := OpenDeadLetter(DeadLetterOptions{Path: t.TempDir(), MaxBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestAdopt starts with the endpoints there were, whose names are saved, and
+// then with others.
+func TestAdopt(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	type endpoints = []config.RemoteWrite
 	for name, c := range map[string]struct {
-		cursors   []string
-		endpoints []config.RemoteWrite
-		want      []string
-		says      string // nothing if empty
+		before  []string // nil: not known
+		cursors []string
+		now     endpoints
+		want    []string
+		says    string // nothing if empty
 	}{
-		"nothing new":               {[]string{"a"}, []config.RemoteWrite{named("a", "")}, []string{"a"}, ""},
-		"the first start":           {nil, []config.RemoteWrite{named("a", "")}, nil, ""},
-		"one vanished, one new":     {[]string{"a", "b"}, []config.RemoteWrite{named("a", ""), named("c", "")}, []string{"a", "c"}, "endpoint=c from=b"},
-		"one vanished":              {[]string{"a", "b"}, []config.RemoteWrite{named("a", "")}, []string{"a", "b"}, "cursor=b"},
-		"two vanished, one new":     {[]string{"a", "b"}, []config.RemoteWrite{named("c", "")}, []string{"a", "b"}, "cursor=a"},
-		"one vanished, two new":     {[]string{"a"}, []config.RemoteWrite{named("b", ""), named("c", "")}, []string{"a"}, "cursor=a"},
-		"adopt_from":                {[]string{"a", "b"}, []config.RemoteWrite{named("c", "b"), named("d", "a")}, []string{"c", "d"}, "endpoint=d from=a"},
-		"adopt_from and the rest":   {[]string{"a", "b"}, []config.RemoteWrite{named("c", "b"), named("d", "")}, []string{"c", "d"}, "endpoint=d from=a"},
-		"adopt_from what is gone":   {[]string{"a"}, []config.RemoteWrite{named("c", "b")}, []string{"a"}, "adopt_from=b"},
-		"adopt_from with a cursor":  {[]string{"a", "b"}, []config.RemoteWrite{named("a", "b")}, []string{"a", "b"}, "cursor=b"},
-		"a name too long for files": {[]string{strings.Repeat("x", 300)}, []config.RemoteWrite{named("a", strings.Repeat("x", 300))}, []string{"a"}, "endpoint=a"},
+		"nothing new":    {[]string{"a"}, []string{"a"}, endpoints{named("a")}, []string{"a"}, ""},
+		"the first one":  {nil, nil, endpoints{named("a")}, nil, ""},
+		"one is added":   {[]string{"a"}, []string{"a"}, endpoints{named("a"), named("b")}, []string{"a"}, ""},
+		"two are added":  {[]string{"a"}, []string{"a"}, endpoints{named("a"), named("b"), named("c")}, []string{"a"}, ""},
+		"one is renamed": {[]string{"a", "b"}, []string{"a", "b"}, endpoints{named("a"), named("c")}, []string{"a", "c"}, "endpoint=c from=b"},
+		"one is removed": {[]string{"a", "b"}, []string{"a", "b"}, endpoints{named("a")}, []string{"a", "b"}, "cursor=b"},
+		"all are removed": {[]string{"a", "b"}, []string{"a", "b"}, nil, []string{"a", "b"},
+			"cursor=a"},
+		"one is added, long after another was removed": {[]string{"a"}, []string{"a", "old"}, endpoints{named("a"), named("b")}, []string{"a", "old"}, "cursor=old"},
+		"one is renamed, long after another was removed": {[]string{"a"}, []string{"a", "old"}, endpoints{named("b")}, []string{"b", "old"},
+			"endpoint=b from=a"},
+		"one is renamed as one was that was removed": {[]string{"a"}, []string{"a", "old"}, endpoints{named("old")}, []string{"a", "old"}, "cursor=a"},
+		"two swap names":         {[]string{"a", "b"}, []string{"a", "b"}, endpoints{named("b"), named("a")}, []string{"a", "b"}, ""},
+		"two are renamed":        {[]string{"a", "b"}, []string{"a", "b"}, endpoints{named("c"), named("d")}, []string{"a", "b"}, `vanished="[a b]" new="[c d]"`},
+		"two vanish, one is new": {[]string{"a", "b"}, []string{"a", "b"}, endpoints{named("c")}, []string{"a", "b"}, `vanished="[a b]" new=[c]`},
+		"one vanishes, two are new": {[]string{"a"}, []string{"a"}, endpoints{named("b"), named("c")}, []string{"a"},
+			`vanished=[a] new="[b c]"`},
+		"two vanish, one without a cursor": {[]string{"a", "b"}, []string{"a"}, endpoints{named("c")}, []string{"a"},
+			"vanished=[a] new=[c]"},
+		"the one that vanished never had a cursor": {[]string{"a"}, []string{"old"}, endpoints{named("b")}, []string{"old"}, "cursor=old"},
+		"names are not known": {nil, []string{"a"}, endpoints{named("b")}, []string{"a"},
+			"at the last start is not known"},
+
+		"adopt_from":                          {[]string{"a", "b"}, []string{"a", "b"}, endpoints{adopting("c", "b"), adopting("d", "a")}, []string{"c", "d"}, "endpoint=d from=a"},
+		"adopt_from, and one more is renamed": {[]string{"a", "b"}, []string{"a", "b"}, endpoints{adopting("c", "b"), named("d")}, []string{"c", "d"}, "endpoint=d from=a"},
+		"adopt_from one that was removed long ago": {[]string{"a"}, []string{"a", "old"}, endpoints{named("a"), adopting("b", "old")}, []string{"a", "b"},
+			"endpoint=b from=old"},
+		"adopt_from, names are not known":         {nil, []string{"a"}, endpoints{adopting("b", "a")}, []string{"b"}, "endpoint=b from=a"},
+		"adopt_from one that is not there":        {[]string{"a"}, []string{"a"}, endpoints{adopting("c", "b")}, []string{"a"}, "adopt_from=b start_at=end orphans=[a]"},
+		"adopt_from one that is not there, again": {[]string{"c"}, []string{"c"}, endpoints{adopting("c", "b")}, []string{"c"}, ""},
+		"adopt_from one that is not there, and one more is new": {[]string{"a"}, []string{"a"}, endpoints{adopting("c", "b"), named("d")}, []string{"a"},
+			"vanished=[a] new=[d]"},
+		"adopt_from with a cursor": {[]string{"a", "b"}, []string{"a", "b"}, endpoints{adopting("a", "b")}, []string{"a", "b"}, "does not take over another"},
+		"adopt_from, a name too long for a file": {[]string{long}, []string{long}, endpoints{adopting("a", long)}, []string{"a"},
+			"endpoint=a"},
+		"renamed, a name too long for a file": {[]string{long}, []string{long}, endpoints{named("a")}, []string{"a"}, "endpoint=a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := openJournal(t, t.TempDir(), wal.Options{})
-			for _, name := range c.cursors {
-				cursor, err := j.Cursor(name, wal.StartEnd)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := cursor.Close(); err != nil {
+			keepCursors(t, j, c.cursors...)
+			if c.before != nil {
+				if err := j.SaveEndpoints(c.before); err != nil {
 					t.Fatal(err)
 				}
 			}
-			var out bytes.Buffer
-			if err := Adopt(j.Log, c.endpoints, slog.New(slog.NewTextHandler(&out, nil))); err != nil {
-				t.Fatal(err)
-			}
-			got, err := j.Cursors()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(c.want, got); d != "" {
+			out := mustAdopt(t, j, nil, c.now...)
+			if d := cmp.Diff(c.want, cursorsOf(t, j)); d != "" {
 				t.Errorf("cursors (-want +got):\n%s", d)
 			}
-			if c.says == "" && out.Len() > 0 || !strings.Contains(out.String(), c.says) {
-				t.Errorf("want %q in the log:\n%s", c.says, out.String())
+			if c.says == "" && out != "" || !strings.Contains(out, c.says) {
+				t.Errorf("want %q in the log:\n%s", c.says, out)
+			}
+			var want []string
+			for _, e := range c.now {
+				want = append(want, e.Name)
+			}
+			slices.Sort(want)
+			if got, err := j.Endpoints(); err != nil || !slices.Equal(got, want) {
+				t.Errorf("endpoints are %q, %v, want %q", got, err, want)
 			}
 		})
 	}
@@ -69,6 +142,7 @@ func TestAdopt(t *testing.T) {
 func TestAdoptedEndpointGoesOn(t *testing.T) {
 	for _, moved := range []bool{false, true} {
 		j, f, o := backlog(t)
+		mustAdopt(t, j, nil, o.Endpoint)
 		s := newShip(t, o)
 		j.appendDue(5)
 		s.drain(epoch)
@@ -83,9 +157,7 @@ func TestAdoptedEndpointGoesOn(t *testing.T) {
 			to = newFake(t)
 			o.Endpoint.URL = endpoint(t, to.URL).URL
 		}
-		if err := Adopt(j.Log, []config.RemoteWrite{o.Endpoint}, slog.New(slog.DiscardHandler)); err != nil {
-			t.Fatal(err)
-		}
+		mustAdopt(t, j, nil, o.Endpoint)
 		s = newShip(t, o)
 		if l := s.balance(); l.Sent.Samples != 5 || l.Pending.Samples != 5 {
 			t.Errorf("ledger is %+v, want the books of the one before", l)
@@ -97,5 +169,80 @@ func TestAdoptedEndpointGoesOn(t *testing.T) {
 		if n := len(to.lines()); n != 5 {
 			t.Errorf("%d samples arrived, want the 5 that were pending", n)
 		}
+	}
+}
+
+// TestDeadLettersGoAlong renames an endpoint with letters to one that has some.
+func TestDeadLettersGoAlong(t *testing.T) {
+	j := openJournal(t, t.TempDir(), wal.Options{})
+	d := openLetters(t)
+	for id, name := range map[string]string{"1": "before", "2": "after", "3": "before", "4": "other"} {
+		d.keep(testLetter(name), id, []byte(name))
+	}
+	keepCursors(t, j, "before", "other")
+	mustAdopt(t, j, d, named("before"), named("other"))
+	mustAdopt(t, j, d, named("after"), named("other"))
+	letters, err := Letters(d.path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range letters {
+		got = append(got, l.ID+" "+l.Endpoint)
+	}
+	if diff := cmp.Diff([]string{"1 after", "2 after", "3 after", "4 other"}, got); diff != "" {
+		t.Errorf("letters (-want +got):\n%s", diff)
+	}
+}
+
+// TestAdoptionIsMadeGood ends a start between the two moves of an adoption, and
+// in the middle of the first: the next start does the rest.
+func TestAdoptionIsMadeGood(t *testing.T) {
+	for name, e := range map[string]config.RemoteWrite{"renamed": named("after"), "adopt_from": adopting("after", "before")} {
+		t.Run(name, func(t *testing.T) {
+			j := openJournal(t, t.TempDir(), wal.Options{})
+			d := openLetters(t)
+			d.keep(testLetter("before"), "1", nil)
+			keepCursors(t, j, "before")
+			mustAdopt(t, j, d, named("before"))
+			if err := d.moveLetters("before", "after"); err != nil {
+				t.Fatal(err)
+			}
+			d.keep(testLetter("before"), "2", nil)
+
+			mustAdopt(t, j, d, e)
+			if got := cursorsOf(t, j); !slices.Equal(got, []string{"after"}) {
+				t.Errorf("cursors are %q", got)
+			}
+			if letters, err := Letters(d.path, "after"); err != nil || len(letters) != 2 {
+				t.Errorf("letters are %+v, %v", letters, err)
+			}
+		})
+	}
+}
+
+// TestAdoptionThatFails holds that no start forgets what it could not do.
+func TestAdoptionThatFails(t *testing.T) {
+	j := openJournal(t, t.TempDir(), wal.Options{})
+	d := openLetters(t)
+	keepCursors(t, j, "before")
+	mustAdopt(t, j, d, named("before"))
+	open, err := j.Cursor("before", wal.StartEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Adopt(j.Log, d, []config.RemoteWrite{named("after")}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), `cursor "before" is open`) {
+		t.Errorf("a cursor that cannot be handed over: %v", err)
+	}
+	if got, err := j.Endpoints(); err != nil || !slices.Equal(got, []string{"before"}) {
+		t.Errorf("endpoints are %q, %v", got, err)
+	}
+	if err := open.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustAdopt(t, j, d, named("after"))
+	if got := cursorsOf(t, j); !slices.Equal(got, []string{"after"}) {
+		t.Errorf("cursors are %q", got)
 	}
 }

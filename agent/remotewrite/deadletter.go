@@ -180,14 +180,55 @@ func (d *DeadLetter) makeRoom(bytes int64) error {
 	return nil
 }
 
-// endpointFolder is the name of an endpoint's folder, which nothing but the
-// letters in it is read from.
+// moveLetters gives the letters of an endpoint to another one, beside those it
+// has. What is left after an error can be moved by the next call.
+func (d *DeadLetter) moveLetters(from, to string) error {
+	if d == nil {
+		return nil
+	}
+	before, after := filepath.Join(d.path, endpointFolder(from)), filepath.Join(d.path, endpointFolder(to))
+	entries, err := os.ReadDir(before)
+	if errors.Is(err, fs.ErrNotExist) || before == after {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("move dead letters: %w", err)
+	}
+	if err := os.MkdirAll(after, 0o750); err != nil {
+		return fmt.Errorf("make folder of the dead letter: %w", err)
+	}
+	for _, e := range entries {
+		err := os.Rename(filepath.Join(before, e.Name()), filepath.Join(after, e.Name()))
+		if ignoreMissing(err) != nil {
+			return fmt.Errorf("move dead letter: %w", err)
+		}
+	}
+	if err := ignoreMissing(os.Remove(before)); err != nil {
+		return fmt.Errorf("remove empty folder of the dead letter: %w", err)
+	}
+	return nil
+}
+
+// endpointFolder is the name of an endpoint's folder, whose letters are its own.
 func endpointFolder(endpoint string) string {
 	name := url.PathEscape(endpoint)
 	if name == "." || name == ".." {
 		return "%" + name
 	}
 	return name[:min(len(name), 200)]
+}
+
+// endpointOf is whose a letter is: by its folder, where another endpoint has
+// taken over the letters of the one that wrote it.
+func endpointOf(path, writer string) string {
+	folder := filepath.Base(filepath.Dir(path))
+	if folder == endpointFolder(writer) {
+		return writer
+	}
+	if name, err := url.PathUnescape(folder); err == nil && endpointFolder(name) == folder {
+		return name
+	}
+	return writer // the folder's name was cut
 }
 
 // letterCollector shows what is in the folder at each scrape.

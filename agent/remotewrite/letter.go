@@ -33,8 +33,8 @@ var errLetterDamaged = errors.New("damaged dead letter")
 
 // Letter describes a request in the dead letter.
 type Letter struct {
-	Endpoint   string          `json:"endpoint"`
-	Time       time.Time       `json:"time"` // when it was given up
+	Endpoint   string          `json:"endpoint"` // whose it is; in the file, which one wrote it
+	Time       time.Time       `json:"time"`     // when it was given up
 	Reason     Reason          `json:"reason"`
 	Status     int             `json:"status"` // of the last answer; 0: there was none
 	Words      string          `json:"words"`  // of the receiver, or why there was no answer
@@ -113,6 +113,7 @@ func readLetter(path string) (Letter, []byte, error) {
 	if err != nil {
 		return Letter{}, nil, fmt.Errorf("%s: %w; it cannot be sent again, delete it", path, err)
 	}
+	l.Endpoint = endpointOf(path, l.Endpoint)
 	l.path, l.Bytes, l.ID = path, int64(len(b)), letterFile{path: path}.id()
 	return l, body, nil
 }
