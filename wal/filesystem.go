@@ -71,6 +71,10 @@ const (
 	opForgetEndpoints = "forget endpoints"
 )
 
+// OperatingSystem returns the file system that is used unless [Options] name
+// one, for one that wraps it.
+func OperatingSystem() FileSystem { return osFileSystem{} }
+
 // osFileSystem is the operating system's.
 type osFileSystem struct{}
 
