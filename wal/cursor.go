@@ -101,8 +101,8 @@ func (c *Cursor) open(path string, id logID, start Start, end, oldest Position) 
 			}
 			return nil
 		}
+		c.recovered = err != nil || c.record.id == id
 		c.record = cursorRecord{generation: c.record.generation, id: id, position: oldest}
-		c.recovered = err != nil
 		why := err
 		if why == nil {
 			why = errors.New("it belongs to another log or to a later state of this one")
@@ -168,8 +168,8 @@ func (c *Cursor) State() []byte {
 }
 
 // Recovered tells that the cursor's file was there and both its slots were
-// lost: it begins at the oldest frame, and whatever follows may have been
-// delivered before.
+// lost, or that it is ahead of a log whose end was lost: it begins at the
+// oldest frame, and whatever follows may have been delivered before.
 func (c *Cursor) Recovered() bool { return c.recovered }
 
 // Save persists a position that a Reader gave out, and at most MaxCursorState
@@ -209,6 +209,10 @@ func (c *Cursor) save() error {
 	return nil
 }
 
+// Sync makes the last save survive power loss at once, without waiting for the
+// log's next sync. Under [SyncNever] it does not: then nothing does.
+func (c *Cursor) Sync() error { return c.sync(c.log.o.Sync != SyncNever) }
+
 // sync makes the last save safe, after which the other slot may be overwritten.
 func (c *Cursor) sync(durable bool) error {
 	c.mu.Lock()
@@ -243,7 +247,7 @@ func (c *Cursor) syncSlot(durable bool) error {
 // the cursors, so that no sync between the first and the last of them removes
 // what one still needs.
 func (c *Cursor) Close() error {
-	err := c.sync(c.log.o.Sync != SyncNever)
+	err := c.Sync()
 	c.log.cursors.remove(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -57,8 +57,13 @@ func (s *Shipper) peek() {
 
 // beyond tells whether f belongs to the window after this one.
 func (s *Shipper) beyond(f *wal.Frame) bool {
-	if s.resumed != nil {
+	switch {
+	case s.resumed != nil:
 		return f.Position.Seq > s.resumed.End
+	case s.window.first <= s.doubtful:
+		// Which frames were sent together is not known: one that was not must
+		// not be refused because of one that was.
+		return true
 	}
 	return s.window.weight+s.window.weigh(f) > maxWindow
 }

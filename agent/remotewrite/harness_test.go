@@ -36,7 +36,9 @@ type journal struct {
 func openJournal(tb testing.TB, path string, o wal.Options) journal {
 	tb.Helper()
 	o.Path = path
-	o.Sync = wal.SyncNever
+	if o.Sync == wal.SyncInterval {
+		o.Sync = wal.SyncNever // append makes it readable
+	}
 	l, err := wal.Open(context.Background(), o, epoch)
 	if err != nil {
 		tb.Fatal(err)

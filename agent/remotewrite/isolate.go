@@ -32,7 +32,9 @@ const (
 // silently, and then the rest of the series fits behind it. If the receiver
 // takes none of them, it refuses the piece as a whole, such as for being too
 // old. Otherwise the piece is bisected between series, depth first, so that
-// the guilty ones are known as soon as can be.
+// the guilty ones are known as soon as can be. A part that is in doubt and is
+// refused is asked about in the same way before it is bisected: it may be
+// refused because it is stored.
 type inquiry struct {
 	floor  int   // how many open pieces are not part of it
 	sent   int   // attempts so far
@@ -68,15 +70,17 @@ func (s *Shipper) inquire(f *flight, r *request, now time.Time) {
 		return
 	}
 	p.refused = true
-	if q != nil {
+	if q == nil {
+		if len(r.open) == 0 {
+			r.open = append(r.open, r.piece)
+		}
+		q = &inquiry{floor: len(r.open) - 1}
+		r.inquiry = q
+	} else if !p.doubt {
 		return
 	}
-	if len(r.open) == 0 {
-		r.open = append(r.open, r.piece)
-	}
-	q = &inquiry{floor: len(r.open) - 1, trying: true, found: f.answer}
+	q.found, q.trying = f.answer, true
 	q.probes = s.someOf(at)
-	r.inquiry = q
 	last := len(q.probes) - 1
 	r.open = append(r.open, s.window.oldestPoint(q.probes[last]))
 	q.probes = q.probes[:last]
@@ -201,6 +205,7 @@ func (s *Shipper) conclude(f *flight, r *request, got wal.Totals, reason Reason,
 // leave takes the next piece of r from what is left of it.
 func (s *Shipper) leave(f *flight, r *request) {
 	f.request = none
+	s.unsaved = true
 	if n := len(r.open); n > 0 {
 		r.open = r.open[:n-1]
 	}
@@ -211,6 +216,5 @@ func (s *Shipper) leave(f *flight, r *request) {
 		return
 	}
 	r.done = true
-	s.unsaved = true
 	s.outcome.add(r.outcome)
 }

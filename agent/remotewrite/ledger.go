@@ -118,6 +118,14 @@ func (o *outcome) add(p outcome) {
 	}
 }
 
+func (o *outcome) total() wal.Totals {
+	n := o.sent.Add(o.unconfirmed)
+	for _, d := range o.dropped {
+		n = n.Add(d)
+	}
+	return n
+}
+
 // whole tells whether the receiver has taken everything.
 func (o *outcome) whole() bool {
 	for r, n := range o.dropped {

@@ -13,6 +13,7 @@ import (
 type piece struct {
 	series span
 	slice  []member // the one series, with a run of its points; nil: all of them
+	from   int64    // of slice: no point before this time, Unix milliseconds
 	counts wal.Totals
 	doubt  bool // an earlier attempt may have stored it
 
@@ -131,13 +132,19 @@ func (w *window) halve(p piece) (first, second piece, ok bool) {
 	if !ok {
 		return p, piece{}, false
 	}
-	before, after := m, m
+	before, after := w.split(m, boundary)
+	at := span{place, place + 1}
+	return piece{series: at, slice: []member{before}, from: p.from, counts: before.counts(), doubt: p.doubt},
+		piece{series: at, slice: []member{after}, from: boundary, counts: after.counts(), doubt: p.doubt}, true
+}
+
+// split divides what m has into what is before a time and what is not.
+func (w *window) split(m member, boundary int64) (before, after member) {
+	before, after = m, m
 	before.samples, after.samples = m.samples.cut(func(i int) bool { return w.samples[i].t < boundary })
 	before.histograms, after.histograms = m.histograms.cut(func(i int) bool { return w.histograms[i].t < boundary })
 	before.exemplars, after.exemplars = m.exemplars.cut(func(i int) bool { return w.exemplars[i].t < boundary })
-	at := span{place, place + 1}
-	return piece{series: at, slice: []member{before}, counts: before.counts(), doubt: p.doubt},
-		piece{series: at, slice: []member{after}, counts: after.counts(), doubt: p.doubt}, true
+	return before, after
 }
 
 // middle returns a time that has points of m before it, and others not.

@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"slices"
 	"time"
 
 	"sql2metrics/wal"
@@ -31,7 +32,7 @@ func (s *Shipper) restore(saved []byte) {
 	if st.Learned.URL == s.learned.URL {
 		s.learned = st.Learned
 	}
-	s.doubtful = st.Doubtful
+	s.doubtful = max(s.doubtful, st.Doubtful)
 	s.resumed = st.Window
 	s.unsaved = false
 }
@@ -47,12 +48,11 @@ func (s *Shipper) bookGone() {
 		return
 	}
 	o := r.outcome()
-	known := o.sent.Add(o.unconfirmed)
-	for _, n := range o.dropped {
-		known = known.Add(n)
+	if r.Divided != nil {
+		o.add(r.Divided.outcome())
 	}
 	s.books.close(&s.window, o)
-	s.books.drop(ReasonEvicted, minus(minus(oldest.Totals, s.position.Totals), known))
+	s.books.drop(ReasonEvicted, minus(minus(oldest.Totals, s.position.Totals), o.total()))
 	s.position, s.resumed, s.unsaved = oldest, nil, true
 }
 
@@ -68,8 +68,9 @@ func (s *Shipper) takeUp(now time.Time) {
 		same := r.Shape == s.shape() && r.fits(len(s.window.series)) && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
 		if same {
 			r.apply(s.window.requests)
+			s.window.goOn(r.Divided)
 			if i := s.window.unanswered(); i != none && r.Blocked != 0 {
-				s.window.requests[i].blocked = time.UnixMilli(r.Blocked)
+				s.window.requests[i].next().blocked = time.UnixMilli(r.Blocked)
 			}
 			for _, place := range r.Alone {
 				s.window.series[place].aloneUntil = now.Add(aloneFor).UnixMilli()
@@ -79,7 +80,58 @@ func (s *Shipper) takeUp(now time.Time) {
 		s.logger.Info("requests that were in flight when the last run ended go first", "requests", len(s.window.requests), "unchanged", same)
 	}
 	for i := range s.window.requests {
-		s.window.requests[i].doubt = doubt
+		r := &s.window.requests[i]
+		r.doubt = doubt
+		for k := range r.open {
+			r.open[k].doubt = doubt
+		}
+	}
+}
+
+// divided is how far the first request is booked of which some pieces are; nil
+// if there is none.
+func (w *window) divided() *divided {
+	for i := w.answered; i < min(w.answered+maxAhead, len(w.requests)); i++ {
+		r := &w.requests[i]
+		if r.done || len(r.open) == 0 || r.outcome.total().IsZero() {
+			continue
+		}
+		p := r.next()
+		if r.trying() {
+			p = &r.open[len(r.open)-2]
+		}
+		return &divided{Request: i, Place: p.series.first, From: p.from, savedOutcome: savedOutcomeOf(r.outcome)}
+	}
+	return nil
+}
+
+// goOn is the reverse of divided. What does not add up is left whole.
+func (w *window) goOn(d *divided) {
+	if d == nil || d.Request < 0 || d.Request >= len(w.requests) {
+		return
+	}
+	r, o := &w.requests[d.Request], d.outcome()
+	if r.done || d.Place < r.series.first || d.Place >= r.series.last {
+		return
+	}
+	rest := piece{series: span{d.Place, r.series.last}}
+	var open []piece
+	if d.From != 0 {
+		_, after := w.split(w.series[d.Place], d.From)
+		slice := piece{series: span{d.Place, d.Place + 1}, slice: []member{after}, from: d.From, counts: after.counts()}
+		open = append(open, slice)
+		rest.series.first++
+	}
+	rest.counts = countMembers(w.members(&rest))
+	if rest.points() > 0 {
+		open = slices.Insert(open, 0, rest)
+	}
+	left := o.total()
+	for i := range open {
+		left = left.Add(open[i].counts)
+	}
+	if left == r.counts {
+		r.open, r.outcome = open, o
 	}
 }
 
@@ -98,13 +150,12 @@ func (s *Shipper) save() error {
 	}
 	if s.window.closed {
 		st.Window = &inFlight{
-			End:         s.window.end.Seq,
-			Shape:       s.shape(),
-			Counts:      tallyOf(s.window.counts),
-			cutting:     s.window.cutting,
-			Sent:        tallyOf(s.outcome.sent),
-			Unconfirmed: tallyOf(s.outcome.unconfirmed),
-			Dropped:     tallies(s.outcome.dropped),
+			End:          s.window.end.Seq,
+			Shape:        s.shape(),
+			Counts:       tallyOf(s.window.counts),
+			cutting:      s.window.cutting,
+			savedOutcome: savedOutcomeOf(s.outcome),
+			Divided:      s.window.divided(),
 		}
 		st.Window.mark(s.window.requests)
 		if i := s.window.unanswered(); i != none && s.endpoint.MaxBlock > 0 {

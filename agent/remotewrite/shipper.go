@@ -222,6 +222,13 @@ func (s *Shipper) advance(now time.Time, deadline time.Duration) (rest time.Dura
 			return s.endpoint.Queue.MinBackoff, err
 		}
 	}
+	if s.window.closed {
+		// What may be sent from here on is known after power loss too, so that
+		// it goes first and alone again.
+		if err := s.cursor.Sync(); err != nil {
+			return s.endpoint.Queue.MinBackoff, err
+		}
+	}
 	s.ready = s.window.closed
 	s.publish()
 	return rest, nil

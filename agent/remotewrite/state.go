@@ -37,10 +37,9 @@ func (f *inFlight) fits(series int) bool {
 	return true
 }
 
-// outcome is what became of the answered requests.
-func (f *inFlight) outcome() outcome {
-	o := outcome{sent: f.Sent.totals(), unconfirmed: f.Unconfirmed.totals()}
-	for r, n := range f.Dropped {
+func (s *savedOutcome) outcome() outcome {
+	o := outcome{sent: s.Sent.totals(), unconfirmed: s.Unconfirmed.totals()}
+	for r, n := range s.Dropped {
 		o.drop(r, n.totals())
 	}
 	return o
@@ -89,10 +88,29 @@ type inFlight struct {
 	Done int    `json:"done"`
 	Bits []byte `json:"bits,omitempty"`
 
-	// What became of them.
+	savedOutcome          // of them
+	Divided      *divided `json:"divided,omitempty"`
+}
+
+// divided is how far the pieces of one request are answered and booked. The
+// first unanswered one that is divided is saved, so that a process that died
+// in the middle of an isolation is followed by one that goes on with it.
+type divided struct {
+	Request int   `json:"request"`
+	Place   int   `json:"place"`          // of the first series with points that are not booked
+	From    int64 `json:"from,omitempty"` // its points before this time are booked; Unix milliseconds
+	savedOutcome
+}
+
+// savedOutcome is an outcome as it is saved.
+type savedOutcome struct {
 	Sent        tally            `json:"sent"`
 	Unconfirmed tally            `json:"unconfirmed"`
 	Dropped     map[Reason]tally `json:"dropped,omitempty"`
+}
+
+func savedOutcomeOf(o outcome) savedOutcome {
+	return savedOutcome{Sent: tallyOf(o.sent), Unconfirmed: tallyOf(o.unconfirmed), Dropped: tallies(o.dropped)}
 }
 
 // maxAhead is how many requests a window may be ahead of its first unanswered

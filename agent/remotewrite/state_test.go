@@ -39,6 +39,10 @@ func TestBitmap(t *testing.T) {
 // TestStateFits fills a state with the largest there can be.
 func TestStateFits(t *testing.T) {
 	most := tally{math.MaxUint64, math.MaxUint64, math.MaxUint64}
+	refused := savedOutcome{
+		Sent: most, Unconfirmed: most,
+		Dropped: map[Reason]tally{ReasonRejected: most, ReasonTooLarge: most, ReasonIsolationLimit: most, ReasonMaxBlock: most, ReasonUnsupported: most},
+	}
 	st := state{
 		Version: stateVersion, Base: most, Sent: most, Unconfirmed: most, Doubtful: math.MaxUint64,
 		Dropped: map[Reason]tally{},
@@ -46,8 +50,8 @@ func TestStateFits(t *testing.T) {
 		Window: &inFlight{
 			End: math.MaxUint64, Shape: "0123456789abcdef", Counts: most, Blocked: math.MaxInt64, Done: math.MaxInt,
 			cutting: cutting{Limit: math.MaxInt, TooOld: math.MaxInt64, Alone: slices.Repeat([]int32{maxWindow}, maxAlone)},
-			Dropped: map[Reason]tally{ReasonRejected: most, ReasonTooLarge: most, ReasonIsolationLimit: most, ReasonMaxBlock: most, ReasonUnsupported: most},
-			Bits:    make([]byte, maxAhead/8), Sent: most, Unconfirmed: most,
+			Bits:    make([]byte, maxAhead/8), savedOutcome: refused,
+			Divided: &divided{Request: math.MaxInt, Place: math.MaxInt, From: math.MaxInt64, savedOutcome: refused},
 		},
 	}
 	// Room for reasons to come.
@@ -62,7 +66,7 @@ func TestStateFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(&st, back, cmp.AllowUnexported(inFlight{})); d != "" {
+	if d := cmp.Diff(&st, back, cmp.AllowUnexported(inFlight{}, divided{})); d != "" {
 		t.Errorf("state (-want +got):\n%s", d)
 	}
 }
