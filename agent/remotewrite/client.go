@@ -74,7 +74,8 @@ func newClient(e config.RemoteWrite, userAgent string) (*client, error) {
 
 // answer is what came of one attempt.
 type answer struct {
-	err        error // no status was received; says why
+	protocol   config.Protocol // of the request
+	err        error           // no status was received; says why
 	status     int
 	retryAfter string
 	location   string // of a redirect: scheme and host
@@ -92,16 +93,16 @@ func (c *client) post(ctx context.Context, p config.Protocol, body []byte) answe
 
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return answer{err: withoutURL(err)}
+		return answer{protocol: p, err: withoutURL(err)}
 	}
 	req.Header = c.headers[p].Clone()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return answer{err: withoutURL(err)}
+		return answer{protocol: p, err: withoutURL(err)}
 	}
 	defer resp.Body.Close()
 
-	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+	a := answer{protocol: p, status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
 	a.readWritten(resp.Header)
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	a.page = kind == "text/html"

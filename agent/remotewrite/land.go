@@ -1,7 +1,6 @@
 package remotewrite
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -92,6 +91,9 @@ func (s *Shipper) accept(f *flight, r *request, counted bool, now time.Time) {
 	whole := got == p.counts
 	switch {
 	case !r.trying():
+		if got.Samples < p.counts.Samples || got.Histograms < p.counts.Histograms {
+			s.keepLetter(r, ReasonRejected, &f.answer, now)
+		}
 		s.conclude(f, r, got, ReasonRejected, &f.answer, true)
 	case whole:
 		s.tookProbe(f, r)
@@ -133,26 +135,27 @@ func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known 
 // namedInLetter is how many series of a request a letter names.
 const namedInLetter = 3
 
-// keepLetter writes the next piece of r to the dead letter. Its name is a
-// function of the window, so that a process that died and isolates again
-// writes the same file.
+// keepLetter writes the next piece of r to the dead letter, as the request was
+// that a is the answer to.
 func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time) {
 	p := r.next()
-	version := s.protocol()
-	s.letter = s.encoder.append(s.letter[:0], version, &s.window, p)
-	at := time.UnixMilli(s.window.oldest).UTC().Format("20060102T150405")
-	id := fmt.Sprintf("%s-%d-%d", at, s.window.end.Seq, p.series.first)
-	if p.slice != nil {
-		id += fmt.Sprintf("-%d", s.window.start(p))
+	counts := p.counts
+	if a.protocol == config.ProtocolV1 {
+		counts = counts.Sub(s.window.unsupported(p))
 	}
 	l := Letter{
-		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Status: a.status, Words: a.words, Protocol: version,
-		Series: s.window.names(p, namedInLetter), Samples: p.counts.Samples, Histograms: p.counts.Histograms, Exemplars: p.counts.Exemplars,
+		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Status: a.status, Words: a.words, Protocol: a.protocol,
+		Appended: time.UnixMilli(s.window.oldest).UTC(), Window: s.window.end.Seq, Series: s.window.names(p, namedInLetter),
+		Samples: counts.Samples, Histograms: counts.Histograms, Exemplars: counts.Exemplars,
 	}
 	if a.err != nil {
 		l.Words = a.err.Error()
 	}
-	s.deadLetter.keep(&l, id, s2.EncodeSnappy(nil, s.letter))
+	if w := least(a.written, counts); a.counted && !w.IsZero() && !a.claims(counts) {
+		l.Written = &Written{w.Samples, w.Histograms, w.Exemplars}
+	}
+	s.letter = s.encoder.append(s.letter[:0], a.protocol, &s.window, p)
+	s.deadLetter.keep(&l, s2.EncodeSnappy(nil, s.letter))
 }
 
 // reportLost says that samples were given up, when that begins.

@@ -1,160 +1,190 @@
 package remotewrite
 
 import (
-	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"sql2metrics/config"
 	"sql2metrics/wal"
 )
 
-// A letter's file is this header of fixed size, little-endian, then the Letter
-// as JSON, then the body of the request as it was sent.
-//
-//	0  8 bytes  "s2mdead1"
-//	8  uint32   length of the JSON
-//	12 uint32   length of the body
-//	16 uint32   CRC-32C of all that follows
-const (
-	letterMagic      = "s2mdead1"
-	letterHeaderSize = 20
-)
-
-// errLetterDamaged says that a file is no whole letter.
-var errLetterDamaged = errors.New("damaged dead letter")
-
 // Letter describes a request in the dead letter.
 type Letter struct {
-	Endpoint   string          `json:"endpoint"` // whose it is; in the file, which one wrote it
-	Time       time.Time       `json:"time"`     // when it was given up
+	Endpoint   string          `json:"endpoint"`
+	Time       time.Time       `json:"time"` // when it was given up
 	Reason     Reason          `json:"reason"`
 	Status     int             `json:"status"` // of the last answer; 0: there was none
 	Words      string          `json:"words"`  // of the receiver, or why there was no answer
 	Protocol   config.Protocol `json:"protocol"`
-	Series     []string        `json:"series"` // the first few in it
+	Appended   time.Time       `json:"appended"` // when the oldest of what was sent with it was appended to the log
+	Window     uint64          `json:"window"`   // sequence number of the last frame of what was sent with it
+	Series     []string        `json:"series"`   // the first few in it
 	Samples    uint64          `json:"samples"`
 	Histograms uint64          `json:"histograms"`
 	Exemplars  uint64          `json:"exemplars"`
 
-	ID    string `json:"-"` // names it among those of its endpoint
-	Bytes int64  `json:"-"` // of its file
+	// Written is what the receiver says it has stored of the request; nil if
+	// it has not said so, or nothing.
+	Written *Written `json:"written,omitempty"`
 
-	path string
+	ID    string `json:"-"` // names it among all
+	Bytes int64  `json:"-"` // on disk
+
+	path   string // of its segment
+	offset int64
+	sum    uint32
 }
 
-func (l *Letter) encode(body []byte) ([]byte, error) {
-	head, err := json.Marshal(l)
+// Written counts what a receiver says it has stored. Of which series, it does
+// not say.
+type Written struct {
+	Samples    uint64 `json:"samples"`
+	Histograms uint64 `json:"histograms"`
+	Exemplars  uint64 `json:"exemplars"`
+}
+
+// DeadLetterFolder is where the dead letter is below storage.path.
+func DeadLetterFolder(storagePath string) string { return filepath.Join(storagePath, "deadletter") }
+
+// endpointFolder is the name of an endpoint's folder: its own where a folder
+// can be called so, otherwise the short form that its cursor is listed by.
+func endpointFolder(endpoint string) string {
+	name, err := wal.CursorName(endpoint)
 	if err != nil {
-		return nil, fmt.Errorf("encode dead letter: %w", err)
+		name = endpoint
 	}
-	b := make([]byte, letterHeaderSize, letterHeaderSize+len(head)+len(body))
-	b = append(append(b, head...), body...)
-	copy(b, letterMagic)
-	binary.LittleEndian.PutUint32(b[8:], uint32(len(head)))
-	binary.LittleEndian.PutUint32(b[12:], uint32(len(body)))
-	binary.LittleEndian.PutUint32(b[16:], crc32.Checksum(b[letterHeaderSize:], crc32.MakeTable(crc32.Castagnoli)))
-	return b, nil
+	switch name = url.PathEscape(name); name {
+	case "", ".", "..":
+		return "%" + name // which nothing else is escaped to
+	}
+	return name
 }
 
-func decodeLetter(b []byte) (l Letter, body []byte, err error) {
-	if len(b) < letterHeaderSize || string(b[:8]) != letterMagic {
-		return l, nil, errLetterDamaged
+// endpointOf is the reverse of endpointFolder, for names that are not shortened.
+func endpointOf(folder string) string {
+	name, err := url.PathUnescape(folder)
+	if err != nil {
+		return strings.TrimPrefix(folder, "%")
 	}
-	head, size := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
-	if uint64(len(b)) != letterHeaderSize+uint64(head)+uint64(size) ||
-		crc32.Checksum(b[letterHeaderSize:], crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(b[16:]) {
-		return l, nil, errLetterDamaged
-	}
-	rest := b[letterHeaderSize:]
-	if err := json.Unmarshal(rest[:head], &l); err != nil {
-		return l, nil, fmt.Errorf("%w: %w", errLetterDamaged, err)
-	}
-	return l, rest[head:], nil
+	return name
 }
 
 // Letters lists the dead letters in a folder, oldest first, of one endpoint or,
-// with an empty name, of all. It may be called beside a running agent. Files
-// that are no whole letters are left out, and named in the error beside the
-// list.
+// with an empty name, of all. It may be called beside a running agent. What is
+// damaged is left out, and named in the error beside the list.
 func Letters(path, endpoint string) ([]Letter, error) {
-	files, err := listLetters(path)
+	disk := wal.OperatingSystem()
+	files, err := listLetterFiles(disk, path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
 	var letters []Letter
 	var errs []error
 	for _, f := range files {
-		l, _, err := readLetter(f.path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			errs = append(errs, err)
-		case endpoint == "" || l.Endpoint == endpoint:
-			letters = append(letters, l)
+		if endpoint != "" && f.folder != endpointFolder(endpoint) {
+			continue
+		}
+		found, err := lettersIn(disk, path, f)
+		if err = ignoreMissing(err); err != nil {
+			errs = append(errs, fmt.Errorf("dead letters in %s: %w", f.path(path), err))
+		}
+		letters = append(letters, found...)
+	}
+	if endpoint != "" {
+		for i := range letters {
+			letters[i].Endpoint = endpoint // it may have taken them over
 		}
 	}
+	slices.SortStableFunc(letters, func(a, b Letter) int { return a.Time.Compare(b.Time) })
 	return letters, errors.Join(errs...)
 }
 
-func readLetter(path string) (Letter, []byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return Letter{}, nil, fmt.Errorf("read dead letter: %w", err)
-	}
-	l, body, err := decodeLetter(b)
-	if err != nil {
-		return Letter{}, nil, fmt.Errorf("%s: %w; it cannot be sent again, delete it", path, err)
-	}
-	l.Endpoint = endpointOf(path, l.Endpoint)
-	l.path, l.Bytes, l.ID = path, int64(len(b)), letterFile{path: path}.id()
-	return l, body, nil
-}
-
-// Resender posts letters to the endpoint they were refused by, as it is
-// configured now. Close it.
-type Resender struct{ client *client }
-
-// NewResender prepares to send letters to e.
-func NewResender(e config.RemoteWrite, userAgent string) (*Resender, error) {
-	c, err := newClient(e, userAgent)
+// lettersIn returns the letters of a segment that are not removed.
+func lettersIn(disk wal.FileSystem, path string, file letterFile) (letters []Letter, err error) {
+	b, err := readLetterFile(disk, path, file)
 	if err != nil {
 		return nil, err
 	}
-	return &Resender{c}, nil
+	frames, _, damage, err := scanLetters(b)
+	if damage {
+		err = errors.Join(err, fmt.Errorf("%w; those around it are listed", errLetterDamaged))
+	}
+	for _, f := range frames {
+		if f.removed {
+			continue
+		}
+		l, badLetter := f.letter()
+		if badLetter != nil {
+			err = errors.Join(err, badLetter)
+			continue
+		}
+		if endpointFolder(l.Endpoint) != file.folder {
+			l.Endpoint = endpointOf(file.folder)
+		}
+		l.path = file.path(path)
+		letters = append(letters, l)
+	}
+	return letters, err
 }
 
-// Close closes idle connections.
-func (r *Resender) Close() { r.client.http.CloseIdleConnections() }
+// RemoveLetters removes letters that [Letters] has listed from the folder, and
+// returns how many of them it has; the others were gone already, or are in the
+// error. It may be called beside a running agent, which gives their space back.
+func RemoveLetters(path string, letters []Letter) (removed int, err error) {
+	var errs []error
+	for i := range letters {
+		gone, err := letters[i].remove()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove dead letter %s: %w", letters[i].ID, err))
+		}
+		if gone {
+			removed++
+		}
+	}
+	return removed, errors.Join(append(errs, tellRemoved(path))...)
+}
 
-// Resend posts the bytes of a letter once, and removes its file if the
-// receiver accepts them. It returns the answer as a log shows it. It may be
-// called beside a running agent.
-func (r *Resender) Resend(ctx context.Context, l Letter) (answer string, err error) {
-	_, body, err := readLetter(l.path)
+// remove marks the letter as removed. It returns false if somebody else has.
+func (l *Letter) remove() (gone bool, err error) {
+	file, err := wal.OperatingSystem().OpenFile(opMarkLetter, l.path, os.O_RDWR, 0)
 	if err != nil {
-		return "", err
+		return false, ignoreMissing(err)
 	}
-	a := r.client.post(ctx, l.Protocol, body)
-	if a.judge(l.Protocol, false, true) != accepted {
-		return "", fmt.Errorf("the receiver did not take it: %s", a.String())
+	defer func() { err = errors.Join(err, file.Close()) }()
+	f, err := l.read(file)
+	if err != nil || f.removed {
+		return false, ignoreMissing(err)
 	}
-	counts := wal.Totals{Samples: l.Samples, Histograms: l.Histograms, Exemplars: l.Exemplars}
-	if l.Protocol == config.ProtocolV2 && a.counted && !a.claims(counts) {
-		return "", fmt.Errorf("the receiver took a part of it: %s, %d of %d samples written", a.String(), a.written.Samples, l.Samples)
-	}
-	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("it was taken, but is still there: %w", err)
-	}
-	return a.String(), nil
+	_, err = file.WriteAt(opMarkLetter, []byte(letterGone), l.offset+letterMarkOffset)
+	return err == nil, err
 }
 
-// DeadLetterFolder is where the dead letters are below storage.path.
-func DeadLetterFolder(storagePath string) string { return filepath.Join(storagePath, "deadletter") }
+// read reads the letter from its segment; fs.ErrNotExist if it is not there.
+func (l *Letter) read(file wal.File) (letterFrame, error) {
+	b := make([]byte, l.Bytes)
+	if _, err := file.ReadAt(opReadLetters, b, l.offset); err != nil && !errors.Is(err, io.EOF) {
+		return letterFrame{}, err
+	}
+	f, err := decodeLetterFrame(b)
+	if err != nil || f.sum != l.sum {
+		return f, fs.ErrNotExist
+	}
+	return f, nil
+}
+
+// tellRemoved has a running agent look at the folder again, by its time of
+// change.
+func tellRemoved(path string) error {
+	if err := os.Chtimes(path, time.Time{}, time.Now()); ignoreMissing(err) != nil {
+		return fmt.Errorf("tell the agent that dead letters are removed; it counts them until its next start: %w", err)
+	}
+	return nil
+}

@@ -168,6 +168,7 @@ func (s *Shipper) save() error {
 	if err != nil {
 		return err
 	}
+	s.deadLetter.sync(s.endpoint.Name)
 	if err := s.cursor.Save(s.position, b); err != nil {
 		return err
 	}

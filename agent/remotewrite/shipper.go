@@ -162,6 +162,7 @@ func (s *Shipper) Step(ctx context.Context, now time.Time) (time.Duration, error
 
 func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duration) (time.Duration, error) {
 	s.turns.turn()
+	s.deadLetter.look(now)
 	s.pace.throttle.observe(now, s.log.Stats().Appended.Samples)
 	if d := s.pace.rest(now); d > 0 {
 		return d, s.look()
