@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -86,6 +87,56 @@ func TestAdoptCursor(t *testing.T) {
 	}
 	if err := l.AdoptCursor("new mimir", ""); err == nil {
 		t.Error("a cursor without a name was made")
+	}
+}
+
+// TestOrphansHoldNothingBack starts without an endpoint that was far behind:
+// segments go when the others have passed them.
+func TestOrphansHoldNothingBack(t *testing.T) {
+	o := Options{Path: t.TempDir(), SegmentBytes: 1}
+	l := openTest(t, o)
+	for _, name := range []string{"behind", "present"} {
+		if _, err := l.Cursor(name, StartOldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	series := testSeries(l, 10)
+	for i := range 3 {
+		now := testStart.Add(time.Duration(i) * time.Second)
+		mustAppend(t, l, roundOf(series, now, 0), now)
+	}
+	if err := errors.Join(l.SaveEndpoints([]string{"present"}), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	l = openTest(t, o)
+	c, err := l.Cursor("present", StartEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.Reader(c.Position())
+	defer r.Close()
+	for want := 3; want > 0; want-- {
+		mustSync(t, l, testStart)
+		if got := l.Stats().Segments; got != want {
+			t.Errorf("%d segments, want %d", got, want)
+		}
+		var f Frame
+		if err := r.Next(&f); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Save(f.Position, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overview, err := Inspect(o.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range overview.Cursors {
+		if c.Orphan != (c.Name == "behind") {
+			t.Errorf("cursor %s, orphan: %t", c.Name, c.Orphan)
+		}
 	}
 }
 

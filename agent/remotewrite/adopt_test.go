@@ -2,7 +2,9 @@ package remotewrite
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -173,6 +175,42 @@ func TestAdoptedEndpointGoesOn(t *testing.T) {
 	}
 }
 
+// TestEndpointComesBack removes an endpoint that is behind, and brings it back
+// when the log has not all that it missed.
+func TestEndpointComesBack(t *testing.T) {
+	j := openJournal(t, t.TempDir(), wal.Options{SegmentBytes: 1})
+	f := newFake(t)
+	behind, present := endpoint(t, f.URL), endpoint(t, f.URL)
+	behind.Name, present.Name = "behind", "present"
+	mustAdopt(t, j, nil, behind, present)
+	away, stays := newShip(t, Options{Endpoint: behind, Log: j.Log}), newShip(t, Options{Endpoint: present, Log: j.Log})
+	due := j.family("due", 5)
+	now := epoch
+	add := func() {
+		now = now.Add(time.Minute)
+		j.append(now, round(due, now, 1)...)
+	}
+	add()
+	add()
+	if err := away.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustAdopt(t, j, nil, present)
+	stays.drain(now)
+	add()
+	if n := j.Stats().Segments; n != 1 {
+		t.Errorf("%d segments, want that of the last round", n)
+	}
+
+	mustAdopt(t, j, nil, behind, present)
+	f.received()
+	back := newShip(t, Options{Endpoint: behind, Log: j.Log})
+	back.drain(now.Add(time.Minute))
+	if l := back.balance(); l.Appended.Samples != 15 || l.Dropped[ReasonEvicted].Samples != 10 || l.Sent.Samples != 5 {
+		t.Errorf("ledger is %+v, want 15 samples, 10 of them gone and 5 sent", l)
+	}
+}
+
 // TestDeadLettersGoAlong renames an endpoint with letters to one that has some.
 func TestDeadLettersGoAlong(t *testing.T) {
 	j := openJournal(t, t.TempDir(), wal.Options{})
@@ -224,28 +262,66 @@ func TestAdoptionIsMadeGood(t *testing.T) {
 	}
 }
 
+// stubborn is a file system that refuses some renames.
+type stubborn struct {
+	wal.FileSystem
+	suffix string // of the new names that are refused; empty: none
+}
+
+func (f *stubborn) Rename(op, from, to string) error {
+	if f.suffix != "" && strings.HasSuffix(to, f.suffix) {
+		return &fs.PathError{Op: op, Path: to, Err: fs.ErrPermission}
+	}
+	return f.FileSystem.Rename(op, from, to)
+}
+
 // TestAdoptionThatFails holds that no start forgets what it could not do.
 func TestAdoptionThatFails(t *testing.T) {
-	j := openJournal(t, t.TempDir(), wal.Options{})
+	disk := &stubborn{FileSystem: wal.OperatingSystem()}
+	j := openJournal(t, t.TempDir(), wal.Options{FS: disk})
 	d := openLetters(t)
+	d.keep(testLetter("before"), nil)
 	keepCursors(t, j, "before")
 	mustAdopt(t, j, d, named("before"))
-	open, err := j.Cursor("before", wal.StartEnd)
-	if err != nil {
-		t.Fatal(err)
+	disk.suffix = ".cursor"
+	for range 2 {
+		err := Adopt(j.Log, d, []config.RemoteWrite{named("after")}, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "see to it that the agent's user may write there") {
+			t.Errorf("a cursor that cannot be handed over: %v", err)
+		}
+		if got := cursorsOf(t, j); !slices.Equal(got, []string{"before"}) {
+			t.Errorf("cursors are %q", got)
+		}
+		if got, err := j.Endpoints(); err != nil || !slices.Equal(got, []string{"before"}) {
+			t.Errorf("endpoints are %q, %v", got, err)
+		}
 	}
-	err = Adopt(j.Log, d, []config.RemoteWrite{named("after")}, slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), `cursor "before" is open`) {
-		t.Errorf("a cursor that cannot be handed over: %v", err)
-	}
-	if got, err := j.Endpoints(); err != nil || !slices.Equal(got, []string{"before"}) {
-		t.Errorf("endpoints are %q, %v", got, err)
-	}
-	if err := open.Close(); err != nil {
-		t.Fatal(err)
-	}
+	disk.suffix = ""
 	mustAdopt(t, j, d, named("after"))
 	if got := cursorsOf(t, j); !slices.Equal(got, []string{"after"}) {
 		t.Errorf("cursors are %q", got)
+	}
+	if letters, err := Letters(d.path, "after"); err != nil || len(letters) != 1 {
+		t.Errorf("letters are %+v, %v", letters, err)
+	}
+}
+
+// TestNamesThatCannotBeSaved holds that a start goes on without, and that the
+// next one does not go by older names.
+func TestNamesThatCannotBeSaved(t *testing.T) {
+	disk := &stubborn{FileSystem: wal.OperatingSystem()}
+	j := openJournal(t, t.TempDir(), wal.Options{FS: disk})
+	keepCursors(t, j, "a", "removed")
+	mustAdopt(t, j, nil, named("a"), named("removed"))
+	disk.suffix = "endpoints"
+	if out := mustAdopt(t, j, nil, named("a")); !strings.Contains(out, "but with adopt_from") {
+		t.Errorf("the log does not say what becomes of it:\n%s", out)
+	}
+	disk.suffix = ""
+	if out := mustAdopt(t, j, nil, named("a"), named("b")); !strings.Contains(out, "at the last start is not known") {
+		t.Errorf("the log does not say why nothing is handed over:\n%s", out)
+	}
+	if got := cursorsOf(t, j); !slices.Equal(got, []string{"a", "removed"}) {
+		t.Errorf("cursors are %q, want none handed over", got)
 	}
 }
