@@ -8,12 +8,14 @@ import (
 	"github.com/prometheus/common/version"
 
 	"sql2metrics/agent/remotewrite"
+	"sql2metrics/config"
 )
 
 func (a *Agent) openEndpoints() error {
 	deadLetter, err := remotewrite.OpenDeadLetter(remotewrite.DeadLetterOptions{
 		Path:       remotewrite.DeadLetterFolder(a.config.Storage.Path),
 		MaxBytes:   a.config.Storage.DeadLetterMaxBytes,
+		NoSync:     a.config.Storage.Fsync == config.FsyncNever,
 		Logger:     a.logger,
 		Registerer: a.registry,
 	})

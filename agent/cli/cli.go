@@ -48,7 +48,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 	commands := map[string]command{}
 	for _, add := range []func(*kingpin.Application) (string, command){
-		addRun, addCheck, addQuery, addDeadLetterList, addDeadLetterResend, addWALStats, addWALDump, addWALVerify, addDemo, addVersion,
+		addRun, addCheck, addQuery, addDeadLetterList, addDeadLetterResend, addDeadLetterRemove, addWALStats, addWALDump, addWALVerify, addDemo, addVersion,
 	} {
 		name, run := add(app)
 		commands[name] = run

@@ -17,12 +17,12 @@ import (
 	"sql2metrics/config"
 )
 
-// deadLetterCommand is what list and resend are commands of.
+// deadLetterCommand is what list, resend and rm are commands of.
 func deadLetterCommand(app *kingpin.Application) *kingpin.CmdClause {
 	if cmd := app.GetCommand("deadletter"); cmd != nil {
 		return cmd
 	}
-	return app.Command("deadletter", "Look into what receivers have refused, and send it again. Safe beside a running agent.")
+	return app.Command("deadletter", "Look into what receivers have refused, send it again or remove it. Safe beside a running agent.")
 }
 
 func addDeadLetterList(app *kingpin.Application) (string, command) {
@@ -52,17 +52,48 @@ func addDeadLetterResend(app *kingpin.Application) (string, command) {
 		if err != nil {
 			return err
 		}
-		letters, err := remotewrite.Letters(remotewrite.DeadLetterFolder(c.Storage.Path), *endpoint)
-		for _, id := range *ids {
-			if !slices.ContainsFunc(letters, func(l remotewrite.Letter) bool { return l.ID == id }) {
-				err = errors.Join(err, fmt.Errorf("deadletter: there is no %s; sql2metrics deadletter list shows what there is", id))
-			}
-		}
-		if len(*ids) > 0 {
-			letters = slices.DeleteFunc(letters, func(l remotewrite.Letter) bool { return !slices.Contains(*ids, l.ID) })
-		}
+		letters, err := chosen(c, *endpoint, *ids)
 		return errors.Join(err, resend(g, c, letters))
 	}
+}
+
+func addDeadLetterRemove(app *kingpin.Application) (string, command) {
+	cmd := deadLetterCommand(app).Command("rm", "Remove refused requests for good. Their samples stay counted as refused.")
+	endpoint := cmd.Flag("endpoint", "Only those of this endpoint.").String()
+	all := cmd.Flag("all", "All of them.").Bool()
+	ids := cmd.Arg("id", "Which ones, as deadletter list shows them.").Strings()
+	return cmd.FullCommand(), func(g *global) error {
+		switch {
+		case len(*ids) == 0 && *endpoint == "" && !*all:
+			return errors.New("deadletter: nothing is named; name ids as sql2metrics deadletter list shows them, --endpoint or --all")
+		case len(*ids) > 0 && *all:
+			return errors.New("deadletter: ids are named and --all, too; leave one of them out")
+		}
+		c, err := g.load()
+		if err != nil {
+			return err
+		}
+		letters, err := chosen(c, *endpoint, *ids)
+		removed, failed := remotewrite.RemoveLetters(remotewrite.DeadLetterFolder(c.Storage.Path), letters)
+		_, unsaid := fmt.Fprintf(g.stdout, "removed %d of %d requests\n", removed, len(letters))
+		return errors.Join(err, failed, unsaid)
+	}
+}
+
+// chosen returns the letters of these IDs, or all if none is named, of one
+// endpoint or, with an empty name, of all. What there is none of is named in
+// the error beside the list.
+func chosen(c *config.Config, endpoint string, ids []string) ([]remotewrite.Letter, error) {
+	letters, err := remotewrite.Letters(remotewrite.DeadLetterFolder(c.Storage.Path), endpoint)
+	if len(ids) == 0 {
+		return letters, err
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(letters, func(l remotewrite.Letter) bool { return l.ID == id }) {
+			err = errors.Join(err, fmt.Errorf("deadletter: there is no %s; sql2metrics deadletter list shows what there is", id))
+		}
+	}
+	return slices.DeleteFunc(letters, func(l remotewrite.Letter) bool { return !slices.Contains(ids, l.ID) }), err
 }
 
 // resend sends letters to their endpoints, oldest first, and prints what
@@ -107,18 +138,26 @@ func printLetters(w io.Writer, letters []remotewrite.Letter) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ENDPOINT\tID\tGIVEN UP\tREASON\tSAMPLES\tHISTOGRAMS\tEXEMPLARS\tBYTES\tFIRST SERIES\tANSWER")
 	for _, l := range letters {
-		words, _, _ := strings.Cut(l.Words, "\n")
-		if l.Status != 0 {
-			words = fmt.Sprintf("%d %s", l.Status, printable(words))
-		}
 		first := ""
 		if len(l.Series) > 0 {
 			first = l.Series[0]
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Endpoint, l.ID, l.Time.Format(time.RFC3339), l.Reason,
-			l.Samples, l.Histograms, l.Exemplars, l.Bytes, first, words)
+			l.Samples, l.Histograms, l.Exemplars, l.Bytes, first, answerTo(&l))
 	}
 	return t.Flush()
+}
+
+// answerTo is what the receiver has said to a letter, on one line.
+func answerTo(l *remotewrite.Letter) string {
+	words, _, _ := strings.Cut(l.Words, "\n")
+	if l.Status != 0 {
+		words = strings.TrimSpace(fmt.Sprintf("%d %s", l.Status, printable(words)))
+	}
+	if w := l.Written; w != nil {
+		words = fmt.Sprintf("%s (partly stored: %d samples, %d histograms, %d exemplars)", words, w.Samples, w.Histograms, w.Exemplars)
+	}
+	return words
 }
 
 func printLettersJSON(w io.Writer, letters []remotewrite.Letter) error {

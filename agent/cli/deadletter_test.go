@@ -94,14 +94,35 @@ func TestDeadLetter(t *testing.T) {
 		}
 		out.WriteString("-- exit " + string(rune('0'+code)) + " --\n")
 	}
+	id := func(series string) string {
+		letters, err := remotewrite.Letters(remotewrite.DeadLetterFolder("data"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range letters {
+			if strings.Contains(l.Series[0], series) {
+				return l.ID
+			}
+		}
+		t.Fatalf("no letter is of %s", series)
+		return ""
+	}
 	run("deadletter", "list")
-	refuse(t, "first", "second")
+	run("deadletter", "rm", "--all")
+	refuse(t, "first", "second", "third", "fourth")
 	run("deadletter", "list")
 	run("deadletter", "list", "--format=json", "--endpoint=mimir")
 	run("deadletter", "list", "--endpoint=other")
-	run("deadletter", "resend", "20260301T130000-2-0", "none")
+	run("deadletter", "resend", id("second"), "none")
 	taking = "second"
 	run("deadletter", "resend")
+	run("deadletter", "rm")
+	run("deadletter", "rm", "--all", id("third"))
+	run("deadletter", "rm", "--endpoint=other")
+	run("deadletter", "rm", id("third"), "none")
+	run("deadletter", "list")
+	run("deadletter", "rm", "--endpoint=mimir", id("first"))
+	run("deadletter", "rm", "--all")
 	run("deadletter", "list")
 
 	got := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(out.String(), "127.0.0.1:9009")
@@ -116,6 +137,33 @@ func TestDeadLetter(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestPrintLetters prints what receivers may have said.
+func TestPrintLetters(t *testing.T) {
+	var out strings.Builder
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	letter := func(status int, words string, w *remotewrite.Written) remotewrite.Letter {
+		return remotewrite.Letter{Endpoint: "m", ID: "1", Time: at, Reason: remotewrite.ReasonRejected, Status: status, Words: words, Samples: 5, Written: w}
+	}
+	err := printLetters(&out, []remotewrite.Letter{
+		letter(0, "connection refused", nil),
+		letter(400, "first\nsecond", nil),
+		letter(200, "", &remotewrite.Written{Samples: 3}),
+		letter(400, "duplicate sample", &remotewrite.Written{Samples: 4}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `ENDPOINT  ID  GIVEN UP              REASON    SAMPLES  HISTOGRAMS  EXEMPLARS  BYTES  FIRST SERIES  ANSWER
+m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    connection refused
+m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    400 first
+m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    200 (partly stored: 3 samples, 0 histograms, 0 exemplars)
+m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    400 duplicate sample (partly stored: 4 samples, 0 histograms, 0 exemplars)
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
 }
