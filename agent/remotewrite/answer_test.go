@@ -192,13 +192,49 @@ func TestRefused(t *testing.T) {
 				t.Errorf("the log has %d bytes for one state", s.log.Len())
 			}
 			f.takes()
-			later := now.Add(time.Minute)
+			later := now.Add(takesAll + time.Minute)
 			j.append(now, round(j.family("due", 6), now, 2)...)
 			s.drain(later)
 			if again := strings.Contains(s.log.String(), "takes everything again"); again != lost {
 				t.Errorf("the log says %v that everything is taken again:\n%s", again, s.log)
 			}
 		})
+	}
+}
+
+// TestPoisonInEveryOtherWindow is one state of the receiver, not two in turn.
+func TestPoisonInEveryOtherWindow(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Protocol = config.ProtocolV1
+	s := newShip(t, o)
+	newStore(poisonIs("5")).serve(f)
+	due := j.family("due", 10)
+	for i := range 20 {
+		now := epoch.Add(time.Duration(i) * time.Minute)
+		j.append(now, round(due[:10-5*(i%2)], now, 1)...)
+		s.drain(now.Add(30 * time.Second))
+	}
+	out := s.log.String()
+	if strings.Count(out, "refused samples for good") != 1 || strings.Contains(out, "takes everything again") {
+		t.Errorf("the log is\n%s", out)
+	}
+}
+
+// TestMisconfiguredOtherwise has an endpoint go from one fault to another.
+func TestMisconfiguredOtherwise(t *testing.T) {
+	j, f, o := backlog(t)
+	s := newShip(t, o)
+	j.appendDue(1)
+	now := epoch
+	for _, status := range []int{401, 401, 302, 302, 503, 502, 401} {
+		f.says(status, "no")
+		now = now.Add(s.step(now))
+	}
+	out := s.log.String()
+	for line, want := range map[string]int{"401 Unauthorized": 2, "302 Found": 1, "endpoint down": 1} {
+		if n := strings.Count(out, line); n != want {
+			t.Errorf("the log says %q %d times, want %d:\n%s", line, n, want, out)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,83 @@ func TestOutageDuringAnIsolation(t *testing.T) {
 	s.drain(now.Add(time.Hour))
 	if l := s.balance(); l.Sent.Samples != 999 || !l.Dropped[ReasonIsolationLimit].IsZero() {
 		t.Errorf("ledger is %+v, want 999 sent", l)
+	}
+}
+
+// Only probes carry a part of a series: the rest of it would be refused because
+// of the part that comes later.
+func TestIsolationNeverCutsASeries(t *testing.T) {
+	const series, rounds = 100, 3
+	j, f, o := backlog(t)
+	o.Endpoint.Protocol = config.ProtocolV1
+	s, _ := isolating(t, o)
+	newStore(poisonIs("76", "78")).serve(f)
+	due := j.family("due", series)
+	for i := range rounds {
+		now := epoch.Add(time.Duration(i-10) * time.Second)
+		j.append(now, round(due, now, 1)...)
+	}
+	s.drain(epoch)
+	for _, p := range f.received() {
+		lines := p.lines(t)
+		points := map[string]int{}
+		for _, l := range lines {
+			name, _, _ := strings.Cut(l, "} ")
+			points[name]++
+		}
+		for name, n := range points {
+			if n != rounds && len(lines) > 1 {
+				t.Errorf("a request of %d samples has %d of %d of %s", len(lines), n, rounds, name)
+			}
+		}
+	}
+	if l := s.balance(); l.Sent.Samples != (series-2)*rounds {
+		t.Errorf("ledger is %+v, want %d sent", l, (series-2)*rounds)
+	}
+}
+
+// A receiver that refuses even the same sample once more has what a probe
+// brought it.
+func TestProbeThatWasTakenIsNotRejected(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Protocol = config.ProtocolV1
+	s, _ := isolating(t, o)
+	poison, stored := poisonIs("1"), map[string]bool{}
+	f.answers(func(w http.ResponseWriter, p post) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		lines := p.lines(t)
+		for _, l := range lines {
+			if name, _, _ := strings.Cut(l, "} "); stored[l] || poison(name) {
+				http.Error(w, "no", http.StatusConflict)
+				return
+			}
+		}
+		for _, l := range lines {
+			stored[l] = true
+		}
+	})
+	j.appendDue(3)
+	s.drain(epoch)
+	if l := s.balance(); l.Sent.Samples != 1 || l.Unconfirmed.Samples != 1 || l.Dropped[ReasonRejected].Samples != 1 {
+		t.Errorf("ledger is %+v, want one sent, one rejected and the one that a probe brought unconfirmed", l)
+	}
+}
+
+// A request that was answered without counts may have been stored before it
+// was sent in the other protocol.
+func TestRewordedRequestIsInDoubt(t *testing.T) {
+	j, f, o := backlog(t)
+	s, _ := isolating(t, o)
+	f.answers(func(w http.ResponseWriter, p post) {
+		if p.header.Get("Content-Type") == "application/x-protobuf" {
+			http.Error(w, "had it", http.StatusConflict)
+		}
+	})
+	j.appendDue(3)
+	s.drain(epoch)
+	if l := s.balance(); l.Unconfirmed.Samples != 3 {
+		t.Errorf("ledger is %+v, want 3 unconfirmed", l)
 	}
 }
 

@@ -164,7 +164,7 @@ func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bo
 		return
 	}
 	s.rejecting = true
-	s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it takes everything",
+	s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it has taken everything for ten minutes",
 		"answer", a.String(), "reason", reason, "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars,
 		"sent_before", doubt, "do", a.remedy())
 }
@@ -192,10 +192,10 @@ func (s *Shipper) recovered() {
 
 // become notes trouble with the endpoint, and says so when it begins.
 func (s *Shipper) become(c condition, a *answer) {
-	if s.condition == c {
+	if s.condition == c && (c == down || s.said == a.status) {
 		return
 	}
-	s.condition = c
+	s.condition, s.said = c, a.status
 	s.uncounted = false // it may be another receiver that comes up
 	if c == down {
 		s.logger.Warn("endpoint down; samples wait in the log until it answers", "answer", a.String())

@@ -210,6 +210,73 @@ func TestContextEndsRequestsInFlight(t *testing.T) {
 	}
 }
 
+// TestAbortedRequestsAreInDoubt ends a step after the receiver has stored what
+// it was sent.
+func TestAbortedRequestsAreInDoubt(t *testing.T) {
+	j, f, o := backlog(t)
+	s := newShip(t, o)
+	j.appendDue(3)
+	ctx, cancel := context.WithCancel(context.Background())
+	release := make(chan struct{})
+	f.answers(func(http.ResponseWriter, post) { cancel(); <-release })
+	if _, err := s.Step(ctx, epoch); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	f.says(http.StatusConflict, "had it")
+	s.drain(epoch)
+	if l := s.balance(); l.Unconfirmed.Samples != 3 {
+		t.Errorf("ledger is %+v, want 3 samples unconfirmed", l)
+	}
+}
+
+// TestRequestsInFlightAreFewAhead answers all requests of a window but the
+// first: what is done is saved as one bit each, so there is an end to it.
+func TestRequestsInFlightAreFewAhead(t *testing.T) {
+	j, _, o := backlog(t)
+	o.Endpoint.Queue.MaxSamplesPerSend = 1
+	s := newShip(t, o)
+	j.appendDue(2 * maxAhead)
+	if _, err := s.advance(epoch, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.board(epoch, true).inFlight = true
+	ahead := 0
+	for f := s.board(epoch, false); f != nil; f = s.board(epoch, false) {
+		s.conclude(f, &s.window.requests[f.request], wal.Totals{Samples: 1}, ReasonRejected, &f.answer, true)
+		ahead++
+	}
+	if ahead != maxAhead-1 {
+		t.Errorf("%d requests are answered before the first, want %d", ahead, maxAhead-1)
+	}
+	if err := s.save(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNothingMoreIsSentBeforeAnAnswerIsSaved takes the cursor's file away with
+// the first answer.
+func TestNothingMoreIsSentBeforeAnAnswerIsSaved(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Queue.MaxSamplesPerSend, o.Endpoint.Queue.MaxShards = 1, 1
+	s := newShip(t, o)
+	j.appendDue(3)
+	f.answers(func(w http.ResponseWriter, p post) {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+		p.written(t, w)
+	})
+	for range 3 {
+		if _, err := s.Step(context.Background(), epoch); err == nil {
+			t.Error("a step that cannot save an answer says nothing")
+		}
+	}
+	if n := len(f.received()); n != 1 {
+		t.Errorf("%d requests were sent, want 1", n)
+	}
+}
+
 func TestRunAndFlush(t *testing.T) {
 	j, f, o := backlog(t)
 	o.Endpoint.Queue.BatchSendDeadline = 0

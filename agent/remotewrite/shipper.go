@@ -67,13 +67,15 @@ type Shipper struct {
 	shapes   map[config.Protocol]string // see shape
 	doubtful uint64                     // everything up to this sequence number may have been sent by a run whose cursor is lost
 
-	pace      pace
-	grown     int // requests accepted since learned.Limit changed
-	condition condition
-	declined  map[config.Protocol]bool // by the endpoint, since it last took something
-	rejecting bool                     // the receiver has refused samples since it last took a whole window
-	uncounted bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
-	failing   bool                     // Run's last step failed
+	pace       pace
+	grown      int // requests accepted since learned.Limit changed
+	condition  condition
+	said       int                      // status that condition was logged with
+	declined   map[config.Protocol]bool // by the endpoint, since it last took something
+	rejecting  bool                     // the receiver refuses samples, and that has been said
+	rejectedAt time.Time                // when it last did
+	uncounted  bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
+	failing    bool                     // Run's last step failed
 
 	turns  turns
 	mu     sync.Mutex
@@ -180,15 +182,23 @@ func (s *Shipper) step(ctx context.Context, now time.Time, deadline time.Duratio
 	if s.window.unanswered() != none {
 		return s.pace.rest(now), nil
 	}
-	s.settle()
+	s.settle(now)
 	return s.advance(now, deadline)
 }
 
+// takesAll is for how long a receiver has taken everything before that is said:
+// as long as a series that it refuses travels alone, since one that goes in
+// every other window does not make it well and ill in turn.
+const takesAll = aloneFor
+
 // settle books the window and makes room for the next one. The books are
 // saved with that one, so that the cursor is written once.
-func (s *Shipper) settle() {
+func (s *Shipper) settle(now time.Time) {
 	s.books.close(&s.window, s.outcome)
-	if s.rejecting && s.outcome.whole() {
+	switch {
+	case !s.outcome.whole():
+		s.rejectedAt = now
+	case s.rejecting && now.Sub(s.rejectedAt) >= takesAll:
 		s.rejecting = false
 		s.logger.Info("the receiver takes everything again")
 	}
