@@ -140,6 +140,49 @@ func TestOrphansHoldNothingBack(t *testing.T) {
 	}
 }
 
+// TestHold hands a cursor over beside one that has passed everything, while the
+// log is synced: nothing that it needs is removed.
+func TestHold(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir(), SegmentBytes: 1})
+	behind, err := l.Cursor("behind", StartOldest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := testSeries(l, 10)
+	for i := range 3 {
+		now := testStart.Add(time.Duration(i) * time.Second)
+		mustAppend(t, l, roundOf(series, now, 0), now)
+	}
+	mustSync(t, l, testStart)
+	if _, err := l.Cursor("present", StartEnd); err != nil {
+		t.Fatal(err)
+	}
+	release := l.Hold()
+	if err := behind.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustSync(t, l, testStart)
+	if err := l.AdoptCursor("behind", "renamed"); err != nil {
+		t.Fatal(err)
+	}
+	renamed, err := l.Cursor("renamed", StartEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	mustSync(t, l, testStart)
+	if samples, evicted, _ := readFrom(t, l, renamed.Position()); len(samples) != 30 || !evicted.IsZero() {
+		t.Errorf("%d samples are left and %+v are gone, want all 30", len(samples), evicted)
+	}
+	if err := renamed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustSync(t, l, testStart)
+	if n := l.Stats().Segments; n != 1 {
+		t.Errorf("%d segments once nobody needs them, want 1", n)
+	}
+}
+
 // TestAdoptCursorFaults has each file operation fail: the cursor has its old
 // name or its new one, and all that is in it.
 func TestAdoptCursorFaults(t *testing.T) {

@@ -37,7 +37,23 @@ type cursors struct {
 
 	mu            sync.Mutex
 	open          map[string]*Cursor
+	holds         int // see Log.Hold
 	folderChanged bool
+}
+
+// Hold keeps what the open cursors have passed until release is called, once.
+// It is for a reload that hands a cursor over: between its being closed and
+// its being opened under another name nothing says what it needs. The log's
+// bounds are kept all the while.
+func (l *Log) Hold() (release func()) {
+	l.cursors.hold(1)
+	return func() { l.cursors.hold(-1) }
+}
+
+func (cs *cursors) hold(n int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.holds += n
 }
 
 func (cs *cursors) add(c *Cursor) error {
@@ -77,14 +93,23 @@ func (cs *cursors) list() []*Cursor {
 }
 
 // passed is the sequence number that all open cursors have safely passed;
-// false if none is open.
+// false if none is open, or if what they have passed is held.
 func (cs *cursors) passed() (seq uint64, ok bool) {
+	if cs.held() {
+		return 0, false
+	}
 	for _, c := range cs.list() {
 		if safe := c.safe.Load(); !ok || safe < seq {
 			seq, ok = safe, true
 		}
 	}
 	return seq, ok
+}
+
+func (cs *cursors) held() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.holds > 0
 }
 
 // sync makes the cursors' last saves and the names of their files safe.

@@ -17,11 +17,11 @@ import (
 // time. A cursor that nobody takes over is left alone and holds nothing back;
 // the log says so.
 //
-// It is called at start before any endpoint is opened, and in a reload after
-// those that vanish are closed and before new ones are opened. After an error
-// the names are not saved and the next call does what is left; until then no
-// new endpoint may be opened, as it would make a cursor of its own. letters may
-// be nil.
+// It is called at start before any endpoint is opened, and in a reload between
+// the close of those that vanish and the opening of new ones, all three within
+// [wal.Log.Hold]. After an error the names are not saved and the next call does
+// what is left; until then no new endpoint may be opened, as it would make a
+// cursor of its own. letters may be nil.
 func Adopt(log *wal.Log, letters *DeadLetter, endpoints []config.RemoteWrite, logger *slog.Logger) error {
 	cursors, err := log.Cursors()
 	if err != nil {
@@ -57,7 +57,7 @@ type adoption struct{ from, to string }
 // not at all, ends an adoption, and one that was interrupted begins again.
 func (a adoption) carryOut(log *wal.Log, letters *DeadLetter, logger *slog.Logger) error {
 	if err := letters.moveLetters(a.from, a.to); err != nil {
-		logger.Warn("dead letters of an endpoint that has vanished stay with its name", "endpoint", a.from, "err", err)
+		logger.Warn("dead letters of an endpoint that has vanished stay with its name; once one is called so they can be sent again", "endpoint", a.from, "err", err)
 	}
 	if err := log.AdoptCursor(a.from, a.to); err != nil {
 		return fmt.Errorf("%w; see to it that the agent's user may write there, and start again: until then %q has no place to go on from", err, a.to)
