@@ -546,6 +546,7 @@ func TestPartlyWritten(t *testing.T) {
 		"2xx, nothing":           {200, 0, 0, []*Written{nil}},
 		"2xx, all but exemplars": {200, 5, 0, nil},
 		"4xx, a part":            {400, 3, 1, []*Written{{Samples: 3, Exemplars: 1}}},
+		"4xx, all but exemplars": {400, 5, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j, f, o := backlog(t)

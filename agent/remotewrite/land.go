@@ -45,7 +45,7 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 		s.recovered()
 	case refused:
 		if spoke2 && !r.trying() && !a.claims(p.counts) {
-			s.keepLetter(r, ReasonRejected, a, now)
+			s.keepMissing(r, a.written, a, now)
 			s.conclude(f, r, a.written, ReasonRejected, a, true)
 		} else {
 			s.inquire(f, r, now)
@@ -91,9 +91,7 @@ func (s *Shipper) accept(f *flight, r *request, counted bool, now time.Time) {
 	whole := got == p.counts
 	switch {
 	case !r.trying():
-		if got.Samples < p.counts.Samples || got.Histograms < p.counts.Histograms {
-			s.keepLetter(r, ReasonRejected, &f.answer, now)
-		}
+		s.keepMissing(r, got, &f.answer, now)
 		s.conclude(f, r, got, ReasonRejected, &f.answer, true)
 	case whole:
 		s.tookProbe(f, r)
@@ -130,6 +128,16 @@ func (s *Shipper) park(f *flight, r *request, now time.Time) bool {
 func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known bool, now time.Time) {
 	s.keepLetter(r, reason, a, now)
 	s.conclude(f, r, wal.Totals{}, reason, a, known)
+}
+
+// keepMissing writes the next piece of r to the dead letter if the receiver has
+// not got all its samples and histograms. Exemplars that are missing are not
+// worth what is there already: Prometheus, for one, writes none of them unless
+// it is told to, and sent again they fare no better.
+func (s *Shipper) keepMissing(r *request, got wal.Totals, a *answer, now time.Time) {
+	if p := r.next(); got.Samples < p.counts.Samples || got.Histograms < p.counts.Histograms {
+		s.keepLetter(r, ReasonRejected, a, now)
+	}
 }
 
 // namedInLetter is how many series of a request a letter names.
