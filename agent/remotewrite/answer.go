@@ -81,6 +81,14 @@ func (a *answer) claims(sent wal.Totals) bool { return least(a.written, sent) ==
 // so that nothing of it can have been stored.
 func (a *answer) declined() bool { return a.status == http.StatusUnsupportedMediaType }
 
+// trouble is the state of an endpoint that is unavailable.
+func (a *answer) trouble() EndpointState {
+	if a.err == nil && a.status == http.StatusTooManyRequests {
+		return EndpointThrottled
+	}
+	return EndpointDown
+}
+
 // advice tells the operator what to do about a misconfigured answer.
 func (a *answer) advice() string {
 	switch a.status {

@@ -75,6 +75,7 @@ func newClient(e config.RemoteWrite, userAgent string) (*client, error) {
 // answer is what came of one attempt.
 type answer struct {
 	protocol   config.Protocol // of the request
+	at         time.Time       // when it landed
 	err        error           // no status was received; says why
 	status     int
 	retryAfter string

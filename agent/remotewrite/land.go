@@ -9,18 +9,10 @@ import (
 	"sql2metrics/wal"
 )
 
-// condition is how the endpoint is.
-type condition int
-
-const (
-	up condition = iota
-	down
-	shut // it is reached and takes nothing
-)
-
 // land draws the consequences of an answer.
 func (s *Shipper) land(f *flight, now time.Time) verdict {
 	r, a := &s.window.requests[f.request], &f.answer
+	a.at = now
 	s.metrics.landed(f)
 
 	spoke2 := f.protocol == config.ProtocolV2 && a.counted
@@ -42,7 +34,7 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 	switch v {
 	case accepted:
 		s.accept(f, r, spoke2, now)
-		s.recovered()
+		s.recovered(a)
 	case refused:
 		if spoke2 && !r.trying() && !a.claims(p.counts) {
 			s.keepMissing(r, a.written, a, now)
@@ -50,29 +42,28 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 		} else {
 			s.inquire(f, r, now)
 		}
-		s.recovered()
+		s.recovered(a)
 		if asking {
 			s.pace.breathe(now)
 		}
 	case tooLarge:
 		s.shrink(f, r, now)
-		s.recovered()
+		s.recovered(a)
 		s.pace.breathe(now)
 	case reworded:
 		p.doubt = p.doubt || !a.declined()
 		s.reword(f.protocol, other, a, now)
 	case unavailable:
 		p.doubt = true
-		if !s.park(f, r, now) {
-			s.become(down, a)
-		}
+		s.become(a.trouble(), a)
+		s.park(f, r, now)
 	case misconfigured:
 		if a.declined() && s.endpoint.Protocol == config.ProtocolAuto {
 			// It has declined both, one after the other: the next try begins anew.
 			clear(s.declined)
 			s.learned.Protocol, s.learned.At, s.unsaved = other, now.UnixMilli(), true
 		}
-		s.become(shut, a)
+		s.become(EndpointMisconfigured, a)
 	}
 	return v
 }
@@ -105,23 +96,22 @@ func (s *Shipper) accept(f *flight, r *request, counted bool, now time.Time) {
 }
 
 // park gives up the next piece of r if it has been blocked for too long.
-func (s *Shipper) park(f *flight, r *request, now time.Time) bool {
+func (s *Shipper) park(f *flight, r *request, now time.Time) {
 	limit := s.endpoint.MaxBlock
 	if limit == 0 {
-		return false
+		return
 	}
 	p := r.next()
 	if p.blocked.IsZero() {
 		p.blocked, s.unsaved = now, true
 	}
 	if now.Sub(p.blocked) < limit {
-		return false
+		return
 	}
 	if r.trying() {
 		r.endProbes() // the answer to one says nothing of the others
 	}
 	s.refuse(f, r, ReasonMaxBlock, &f.answer, true, now)
-	return true
 }
 
 // refuse gives up the next piece of r: into the dead letter and the books.
@@ -166,17 +156,6 @@ func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time
 	s.deadLetter.keep(&l, s2.EncodeSnappy(nil, s.letter))
 }
 
-// reportLost says that samples were given up, when that begins.
-func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bool) {
-	if s.rejecting {
-		return
-	}
-	s.rejecting = true
-	s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it has taken everything for ten minutes",
-		"answer", a.String(), "reason", reason, "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars,
-		"sent_before", doubt, "do", a.remedy())
-}
-
 // reword changes to the other protocol, unless a flight before this one has.
 func (s *Shipper) reword(from, to config.Protocol, a *answer, now time.Time) {
 	s.declined[from] = true
@@ -186,28 +165,4 @@ func (s *Shipper) reword(from, to config.Protocol, a *answer, now time.Time) {
 	s.learned.Protocol, s.learned.At, s.unsaved = to, now.UnixMilli(), true
 	s.logger.Info("the endpoint does not take this version of the protocol; use the other one",
 		"from", wireVersion(from), "to", wireVersion(to), "answer", a.String())
-}
-
-// recovered notes that the endpoint is at work.
-func (s *Shipper) recovered() {
-	clear(s.declined)
-	s.pace.accepted()
-	if s.condition != up {
-		s.condition = up
-		s.logger.Info("endpoint recovered")
-	}
-}
-
-// become notes trouble with the endpoint, and says so when it begins.
-func (s *Shipper) become(c condition, a *answer) {
-	if s.condition == c && (c == down || s.said == a.status) {
-		return
-	}
-	s.condition, s.said = c, a.status
-	s.uncounted = false // it may be another receiver that comes up
-	if c == down {
-		s.logger.Warn("endpoint down; samples wait in the log until it answers", "answer", a.String())
-		return
-	}
-	s.logger.Error("the endpoint takes nothing as it is configured; samples wait in the log", "answer", a.String(), "do", a.advice())
 }

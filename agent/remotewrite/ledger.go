@@ -69,8 +69,22 @@ type Ledger struct {
 	Unconfirmed wal.Totals            // refused, but an earlier attempt may have stored it
 	Pending     wal.Totals            // neither yet; a window counts as pending until all of it is answered
 
+	// PendingBytes is how much of the log on disk lies behind the endpoint's
+	// acknowledged position: frames, and the headers and series tables of
+	// segments between them. It is zero if nothing is pending.
+	PendingBytes int64
+
 	Oldest   time.Time // time of append of the oldest pending frame known; zero if none is
 	Protocol string    // spoken with the endpoint: 1.0 or 2.0
+}
+
+// Age returns for how long the oldest pending sample has waited at now, by its
+// time of append; zero if none is pending.
+func (l *Ledger) Age(now time.Time) time.Duration {
+	if l.Oldest.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(l.Oldest))
 }
 
 // books are the counters that are saved with the cursor.
@@ -151,9 +165,10 @@ func (b *books) close(w *window, o outcome) {
 // public is what Ledger shows of a shipper: a copy, replaced as a whole.
 type public struct {
 	books    books
-	passed   wal.Totals // totals of the log where the reader stands
-	evicted  wal.Totals // of that, not in the books yet
-	oldest   int64      // Unix milliseconds; 0: no window
+	acked    wal.Position // all before it is in the books
+	passed   wal.Totals   // totals of the log where the reader stands
+	evicted  wal.Totals   // of that, not in the books yet
+	oldest   int64        // Unix milliseconds; 0: no window
 	protocol string
 
 	// While the reader moves, passed is behind it, and what the log has
@@ -168,7 +183,11 @@ type public struct {
 func (s *Shipper) Ledger() Ledger {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.ledger()
+}
 
+// ledger is Ledger for who has s.mu.
+func (s *Shipper) ledger() Ledger {
 	stats := s.log.Stats()
 	p := &s.public
 	if !p.reading {
@@ -180,6 +199,8 @@ func (s *Shipper) Ledger() Ledger {
 		Dropped:     make(map[Reason]wal.Totals, len(reasons)),
 		Unconfirmed: p.books.unconfirmed,
 		Protocol:    p.protocol,
+
+		PendingBytes: stats.BytesAfter(p.acked),
 	}
 	for _, r := range reasons {
 		l.Dropped[r] = p.books.dropped[r]
@@ -208,6 +229,7 @@ func (s *Shipper) startReading() {
 func (s *Shipper) publish() {
 	p := public{
 		books:    s.books.clone(),
+		acked:    s.position,
 		protocol: wireVersion(s.protocol()),
 	}
 	passed, evicted := s.passed()

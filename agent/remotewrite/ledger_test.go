@@ -116,6 +116,10 @@ func randomTrouble(t *testing.T, seed uint64) {
 		if l.Appended.Samples != appended {
 			t.Fatalf("ledger says %d samples were appended, and %d were", l.Appended.Samples, appended)
 		}
+		stats := j.Stats()
+		if got, want := l.PendingBytes, stats.BytesAfter(s.cursor.Position()); got != want || (got == 0) != l.Pending.IsZero() {
+			t.Fatalf("ledger says %d bytes and %+v are pending; behind the cursor are %d", got, l.Pending, want)
+		}
 		if l.Sent.Samples < before.Sent.Samples || l.Unconfirmed.Samples < before.Unconfirmed.Samples ||
 			l.Dropped[ReasonRejected].Samples < before.Dropped[ReasonRejected].Samples {
 			t.Fatalf("a counter went back: %+v after %+v", l, before)

@@ -41,11 +41,12 @@ func (s *Shipper) Run(ctx context.Context, stop <-chan struct{}) {
 		default:
 		}
 		changed := s.log.Changed()
-		rest, err := s.Step(ctx, time.Now())
+		now := time.Now()
+		rest, err := s.Step(ctx, now)
 		if ctx.Err() != nil {
 			return
 		}
-		s.report(err)
+		s.report(err, now)
 		if rest == 0 {
 			continue
 		}
@@ -62,11 +63,12 @@ func (s *Shipper) Run(ctx context.Context, stop <-chan struct{}) {
 // is to be flushed must have been synced.
 func (s *Shipper) Flush(ctx context.Context) error {
 	for {
-		rest, err := s.step(ctx, time.Now(), 0)
+		now := time.Now()
+		rest, err := s.step(ctx, now, 0)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.report(err)
+		s.report(err, now)
 		if rest > 0 {
 			if err == nil && (!s.pace.waiting() || s.empty()) {
 				return nil
@@ -74,17 +76,6 @@ func (s *Shipper) Flush(ctx context.Context) error {
 			sleep(ctx, rest, nil, nil)
 		}
 	}
-}
-
-// report logs trouble with the log when it begins and when it ends.
-func (s *Shipper) report(err error) {
-	switch {
-	case err != nil && !s.failing:
-		s.logger.Error("shipping has stopped; it is tried again until it goes on", "err", err)
-	case err == nil && s.failing:
-		s.logger.Info("shipping goes on")
-	}
-	s.failing = err != nil
 }
 
 func sleep(ctx context.Context, d time.Duration, changed, stop <-chan struct{}) {

@@ -51,7 +51,7 @@ func newMetrics(s *Shipper, r prometheus.Registerer) (*metrics, error) {
 		Name: namespace + "metadata_failed_total",
 		Help: "Metric families whose type and help the receiver did not accept; they go again with the next ones.",
 	})
-	m.collectors = []prometheus.Collector{m.requests, m.retries, m.bytes, m.duration, m.metadataSent, m.metadataFailed, newLedgerCollector(s)}
+	m.collectors = []prometheus.Collector{m.requests, m.retries, m.bytes, m.duration, m.metadataSent, m.metadataFailed, newStatusCollector(s)}
 	if r == nil {
 		return m, nil
 	}
@@ -80,13 +80,12 @@ func (m *metrics) landed(f *flight) {
 	m.duration.Observe(f.took.Seconds())
 }
 
-// ledgerCollector shows a shipper's ledger. It takes one per scrape, so that
+// statusCollector shows a shipper's status. It takes one per scrape, so that
 // what a scrape says adds up.
-type ledgerCollector struct {
-	shipper  *Shipper
-	kinds    []kind
-	backlog  *prometheus.Desc
-	protocol *prometheus.Desc
+type statusCollector struct {
+	shipper                         *Shipper
+	kinds                           []kind
+	backlog, bytes, state, protocol *prometheus.Desc
 }
 
 // kind is one of the three things that are counted.
@@ -95,7 +94,7 @@ type kind struct {
 	appended, sent, dropped, unconfirmed, pending *prometheus.Desc
 }
 
-func newLedgerCollector(s *Shipper) *ledgerCollector {
+func newStatusCollector(s *Shipper) *statusCollector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(namespace+name, help, labels, nil)
 	}
@@ -105,36 +104,41 @@ func newLedgerCollector(s *Shipper) *ledgerCollector {
 			appended:    desc(what+"_appended_total", "Number of "+what+" appended to the log since this endpoint's cursor began. It is the sum of sent, dropped, unconfirmed and pending."),
 			sent:        desc(what+"_sent_total", "Number of "+what+" that the receiver accepted."),
 			dropped:     desc(what+"_dropped_total", "Number of "+what+" that the receiver will not get, by reason.", "reason"),
-			unconfirmed: desc(what+"_unconfirmed_total", "Number of "+what+" that the receiver refused when they were sent again, and may have from before."),
+			unconfirmed: desc(what+"_unconfirmed_total", "Number of "+what+" that the receiver refused in a request that an earlier attempt may already have stored, or of which it cannot be known what was stored."),
 			pending:     desc(what+"_pending", "Number of "+what+" in the log that are still to be sent or answered."),
 		}
 	}
-	return &ledgerCollector{
+	return &statusCollector{
 		shipper: s,
 		kinds: []kind{
 			describe("samples", func(t wal.Totals) uint64 { return t.Samples }),
 			describe("histograms", func(t wal.Totals) uint64 { return t.Histograms }),
 			describe("exemplars", func(t wal.Totals) uint64 { return t.Exemplars }),
 		},
-		backlog:  desc("backlog_seconds", "Time since the oldest pending sample was appended."),
+		backlog: desc("backlog_seconds", "Time since the oldest pending sample was appended; 0 if none is pending."),
+		bytes:   desc("backlog_bytes", "Bytes of the log's files behind the position that the endpoint has acknowledged: frames as written, compressed, synced or not, and the headers and series tables of segments between them; 0 if nothing is pending. What was removed to keep a bound is not among them."),
+		state: desc("endpoint_state", "1 for the state that the endpoint is in and 0 for the others: unknown (not asked since the start), up, throttled (it answers 429), "+
+			"down (no answer, or one such as 503), misconfigured (it takes nothing as it is configured), stalled (the log cannot be read or the cursor not be saved).", "state"),
 		protocol: desc("protocol_info", "The version of the protocol that is spoken with the endpoint.", "protocol"),
 	}
 }
 
 // Describe implements [prometheus.Collector].
-func (c *ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
+func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, k := range c.kinds {
 		for _, d := range []*prometheus.Desc{k.appended, k.sent, k.dropped, k.unconfirmed, k.pending} {
 			ch <- d
 		}
 	}
-	ch <- c.backlog
-	ch <- c.protocol
+	for _, d := range []*prometheus.Desc{c.backlog, c.bytes, c.state, c.protocol} {
+		ch <- d
+	}
 }
 
 // Collect implements [prometheus.Collector].
-func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
-	l := c.shipper.Ledger()
+func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
+	st := c.shipper.Status()
+	l := &st.Ledger
 	for _, k := range c.kinds {
 		counter := func(d *prometheus.Desc, t wal.Totals, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(k.of(t)), labels...)
@@ -147,10 +151,17 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(k.pending, prometheus.GaugeValue, float64(k.of(l.Pending)))
 	}
-	backlog := 0.0
-	if !l.Oldest.IsZero() {
-		backlog = max(0, time.Since(l.Oldest).Seconds())
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	ch <- prometheus.MustNewConstMetric(c.backlog, prometheus.GaugeValue, backlog)
-	ch <- prometheus.MustNewConstMetric(c.protocol, prometheus.GaugeValue, 1, l.Protocol)
+	gauge(c.backlog, l.Age(time.Now()).Seconds())
+	gauge(c.bytes, float64(l.PendingBytes))
+	for _, state := range endpointStates {
+		in := 0.0
+		if state == st.State {
+			in = 1
+		}
+		gauge(c.state, in, string(state))
+	}
+	gauge(c.protocol, 1, l.Protocol)
 }

@@ -1,13 +1,20 @@
 package remotewrite
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/tsdbutil"
+
+	"sql2metrics/wal"
 )
 
 func TestMetrics(t *testing.T) {
@@ -59,14 +66,22 @@ sql2metrics_remote_write_samples_pending{endpoint="test"} 3
 # HELP sql2metrics_remote_write_samples_sent_total Number of samples that the receiver accepted.
 # TYPE sql2metrics_remote_write_samples_sent_total counter
 sql2metrics_remote_write_samples_sent_total{endpoint="test"} 10
-# HELP sql2metrics_remote_write_samples_unconfirmed_total Number of samples that the receiver refused when they were sent again, and may have from before.
+# HELP sql2metrics_remote_write_samples_unconfirmed_total Number of samples that the receiver refused in a request that an earlier attempt may already have stored, or of which it cannot be known what was stored.
 # TYPE sql2metrics_remote_write_samples_unconfirmed_total counter
 sql2metrics_remote_write_samples_unconfirmed_total{endpoint="test"} 5
+# HELP sql2metrics_remote_write_endpoint_state 1 for the state that the endpoint is in and 0 for the others: unknown (not asked since the start), up, throttled (it answers 429), down (no answer, or one such as 503), misconfigured (it takes nothing as it is configured), stalled (the log cannot be read or the cursor not be saved).
+# TYPE sql2metrics_remote_write_endpoint_state gauge
+sql2metrics_remote_write_endpoint_state{endpoint="test",state="down"} 1
+sql2metrics_remote_write_endpoint_state{endpoint="test",state="misconfigured"} 0
+sql2metrics_remote_write_endpoint_state{endpoint="test",state="stalled"} 0
+sql2metrics_remote_write_endpoint_state{endpoint="test",state="throttled"} 0
+sql2metrics_remote_write_endpoint_state{endpoint="test",state="unknown"} 0
+sql2metrics_remote_write_endpoint_state{endpoint="test",state="up"} 0
 # HELP sql2metrics_remote_write_protocol_info The version of the protocol that is spoken with the endpoint.
 # TYPE sql2metrics_remote_write_protocol_info gauge
 sql2metrics_remote_write_protocol_info{endpoint="test",protocol="2.0"} 1
 `
-	names := []string{namespace + "protocol_info"}
+	names := []string{namespace + "protocol_info", namespace + "endpoint_state"}
 	for _, of := range []string{"appended_total", "dropped_total", "pending", "sent_total", "unconfirmed_total"} {
 		names = append(names, namespace+"samples_"+of)
 	}
@@ -96,4 +111,100 @@ func TestNewWithTakenMetrics(t *testing.T) {
 	if n, err := testutil.GatherAndCount(r); n != 0 || err != nil {
 		t.Errorf("%d metrics are left, %v", n, err)
 	}
+}
+
+// TestScrapesAddUp scrapes as fast as it can while samples, histograms and
+// exemplars are appended, shipped, refused and evicted: each scrape adds up.
+func TestScrapesAddUp(t *testing.T) {
+	f := newFake(t)
+	f.answers(func(w http.ResponseWriter, p post) {
+		switch n := len(p.body) % 5; n {
+		case 0, 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 2:
+			w.Header().Set(headerSamplesWritten, "1")
+			w.WriteHeader(http.StatusBadRequest)
+		default:
+			w.Header().Set(headerSamplesWritten, "1000")
+			w.Header().Set(headerHistogramsWritten, "1000")
+			w.Header().Set(headerExemplarsWritten, "1000")
+		}
+	})
+	j := openJournal(t, t.TempDir(), wal.Options{MaxBytes: 64 << 10, SegmentBytes: 8 << 10})
+	e := endpoint(t, f.URL)
+	e.Queue.MaxSamplesPerSend = 30
+	r := prometheus.NewRegistry()
+	s := newShip(t, Options{Endpoint: e, Log: j.Log, Registerer: r})
+
+	done, scraped := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		defer func() { scraped <- n }()
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			n++
+			if err := addsUp(r); err != nil {
+				t.Errorf("scrape %d: %v", n, err)
+				return
+			}
+		}
+	}()
+	due := j.family("due", 20)
+	now := epoch
+	for i := range 600 {
+		now = now.Add(time.Second)
+		var round wal.Round
+		for k, series := range due {
+			v := float64(i * k)
+			if k%4 == 0 {
+				round.Histograms = append(round.Histograms, wal.Histogram{Series: series, T: now.UnixMilli(), H: tsdbutil.GenerateTestHistogram(int64(i))})
+				continue
+			}
+			round.Samples = append(round.Samples, wal.Sample{Series: series, T: now.UnixMilli(), V: v})
+			round.Exemplars = append(round.Exemplars, wal.Exemplar{Series: series, T: now.UnixMilli(), V: v, Labels: labels.FromStrings("id", strconv.Itoa(i*k))})
+		}
+		j.appendRound(now, round)
+		if i%7 != 0 {
+			s.step(now)
+		}
+	}
+	close(done)
+	if n := <-scraped; n < 10 {
+		t.Errorf("%d scrapes are too few", n)
+	}
+	l := s.balance()
+	if l.Dropped[ReasonEvicted].IsZero() || l.Dropped[ReasonRejected].IsZero() || l.Sent.IsZero() || l.Sent.Histograms == 0 || l.Sent.Exemplars == 0 {
+		t.Errorf("the test is too tame: %+v", l)
+	}
+}
+
+// addsUp gathers, and returns what does not add up.
+func addsUp(g prometheus.Gatherer) error {
+	families, err := g.Gather()
+	if err != nil {
+		return err
+	}
+	sums := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			sums[strings.TrimPrefix(family.GetName(), namespace)] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	pending := 0.0
+	for _, kind := range []string{"samples", "histograms", "exemplars"} {
+		appended := sums[kind+"_appended_total"]
+		sum := sums[kind+"_sent_total"] + sums[kind+"_dropped_total"] + sums[kind+"_unconfirmed_total"] + sums[kind+"_pending"]
+		if appended != sum {
+			return fmt.Errorf("%v %s appended, and %v accounted for: %v", appended, kind, sum, sums)
+		}
+		pending += sums[kind+"_pending"]
+	}
+	if pending == 0 && sums["backlog_bytes"] != 0 || sums["endpoint_state"] != 1 {
+		return fmt.Errorf("nothing is pending, in %v bytes; %v states", sums["backlog_bytes"], sums["endpoint_state"])
+	}
+	return nil
 }

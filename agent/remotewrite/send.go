@@ -35,7 +35,7 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 		}
 	}
 	s.pace.throttle.behind = now.Sub(time.UnixMilli(s.window.oldest)) > 2*s.endpoint.Queue.BatchSendDeadline+10*time.Second
-	if s.condition == up && s.protocol() == config.ProtocolV1 {
+	if !s.health.state.troubled() && s.protocol() == config.ProtocolV1 {
 		s.metadata.send(ctx, now, s.table.families)
 	}
 	landed := make(chan *flight, len(s.flights))

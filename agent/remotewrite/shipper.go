@@ -34,8 +34,8 @@ const idle = time.Minute
 // Shipper sends what is appended to the log to one endpoint, at least once and
 // in order per series, and keeps account of it.
 //
-// Step, Run, Flush and Close are for one goroutine at a time; Ledger and Overdue
-// are for any.
+// Step, Run, Flush and Close are for one goroutine at a time; Ledger, Status and
+// Overdue are for any.
 type Shipper struct {
 	endpoint config.RemoteWrite
 	log      *wal.Log
@@ -68,18 +68,17 @@ type Shipper struct {
 	doubtful uint64                     // everything up to this sequence number may have been sent by a run whose cursor is lost
 
 	pace       pace
-	grown      int // requests accepted since learned.Limit changed
-	condition  condition
-	said       int                      // status that condition was logged with
+	grown      int                      // requests accepted since learned.Limit changed
 	declined   map[config.Protocol]bool // by the endpoint, since it last took something
+	said       int                      // status that the endpoint was last logged to be misconfigured with
 	rejecting  bool                     // the receiver refuses samples, and that has been said
 	rejectedAt time.Time                // when it last did
 	uncounted  bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
-	failing    bool                     // Run's last step failed
 
 	turns  turns
 	mu     sync.Mutex
 	public public
+	health health
 }
 
 // New opens the cursor of the endpoint and prepares to ship. An endpoint the
@@ -122,6 +121,7 @@ func New(o Options) (*Shipper, error) {
 	for range q.MaxShards {
 		s.flights = append(s.flights, &flight{request: none})
 	}
+	s.health = health{state: EndpointUnknown, since: s.turns.begun}
 	s.restore(cursor.State())
 	s.window.without = without{exemplars: !o.Endpoint.SendExemplars, histograms: !o.Endpoint.SendNativeHistograms}
 	s.window.reset(s.table)
