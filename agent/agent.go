@@ -52,7 +52,8 @@ type Agent struct {
 	workers   []worker // those of queries, of scrapes, of up and of the agent itself
 	listening net.Addr
 	ready     atomic.Bool
-	running   atomic.Pointer[[]loop] // what /-/healthy looks at
+	running   atomic.Pointer[[]loop]                 // what /-/healthy looks at
+	shown     atomic.Pointer[[]*remotewrite.Shipper] // what the status page shows
 }
 
 // Run runs an agent until ctx ends, and then stops it: collection first, then
@@ -161,6 +162,7 @@ func (a *Agent) serve(ctx context.Context, o Options) (*group, error) {
 		Registry:   a.registry,
 		Ready:      a.ready.Load,
 		Healthy:    func() error { return a.healthy(time.Now()) },
+		Endpoints:  a.endpoints,
 		Logger:     a.logger,
 		ConfigFile: o.WebConfigFile,
 	})
@@ -205,17 +207,19 @@ func (a *Agent) closeLog() {
 }
 
 // loop is what turns for as long as the agent runs.
-type loop interface {
-	Overdue(now time.Time) time.Duration
+type loop struct {
+	name    string
+	overdue func(now time.Time) time.Duration // for how long it should have turned and has not
 }
 
 // loops are all that /-/healthy looks at.
-func (a *Agent) loops() (all []loop) {
+func (a *Agent) loops() []loop {
+	all := []loop{{"the loop that syncs the log", a.log.Overdue}}
 	for _, w := range a.workers {
-		all = append(all, w)
+		all = append(all, loop{"a collection loop", w.Overdue})
 	}
 	for _, s := range a.shippers {
-		all = append(all, s)
+		all = append(all, loop{"the loop of endpoint " + s.Name(), s.Overdue})
 	}
 	return all
 }
@@ -229,14 +233,9 @@ func (a *Agent) healthy(now time.Time) error {
 		return nil
 	}
 	for _, l := range *running {
-		late := l.Overdue(now)
-		if late <= stuckAfter {
-			continue
+		if late := l.overdue(now); late > stuckAfter {
+			return fmt.Errorf("%s has not turned for %s", l.name, late.Round(time.Second))
 		}
-		if s, ok := l.(*remotewrite.Shipper); ok {
-			return fmt.Errorf("the loop of endpoint %s has not turned for %s", s.Name(), late.Round(time.Second))
-		}
-		return fmt.Errorf("a collection loop has not turned for %s", late.Round(time.Second))
 	}
 	return nil
 }

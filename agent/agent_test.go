@@ -255,12 +255,42 @@ func TestHealthyLooksAtEndpoints(t *testing.T) {
 	}
 }
 
-// stuck is a worker whose loop is overdue for so long.
-type stuck time.Duration
+// The log's own loop is looked at as well: one that hangs in a disk ships
+// nothing.
+func TestHealthyLooksAtTheLog(t *testing.T) {
+	c := newShop(t, "http://127.0.0.1:1")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := newAgent(Options{Config: c, Listener: l, Logger: slog.New(slog.DiscardHandler)})
+	if err := a.openLog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer a.closeLog()
+	syncing := start(t.Context(), a.log.Run)
+	defer syncing.stop()
+	loops := a.loops()
+	a.running.Store(&loops)
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		// As if an hour had gone by since it last turned.
+		if err := a.healthy(time.Now().Add(time.Hour)); err != nil {
+			if !strings.Contains(err.Error(), "syncs the log") {
+				t.Error(err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a log that has stood for an hour is healthy")
+		}
+	}
+}
 
-func (s stuck) Run(context.Context)             {}
-func (s stuck) Close()                          {}
-func (s stuck) Overdue(time.Time) time.Duration { return time.Duration(s) }
+// stuck is a loop that is overdue for so long.
+func stuck(late time.Duration) loop {
+	return loop{"a stuck loop", func(time.Time) time.Duration { return late }}
+}
 
 // The page speaks OpenMetrics, and nothing but what is documented is served.
 func TestOpenMetricsAndUnknownPaths(t *testing.T) {
@@ -286,8 +316,8 @@ func TestOpenMetricsAndUnknownPaths(t *testing.T) {
 	if status, _ := get(t, page+"/nothing"); status != http.StatusNotFound {
 		t.Errorf("an unknown path answers %d", status)
 	}
-	if status, body := get(t, page+"/"); status != http.StatusOK || !strings.Contains(body, "metrics") {
-		t.Errorf("the landing page answers %d: %s", status, body)
+	if status, body := get(t, page+"/"); status != http.StatusOK || !strings.Contains(body, "<h3>test</h3>") {
+		t.Errorf("the status page answers %d: %s", status, body)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

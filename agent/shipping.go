@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -40,7 +41,19 @@ func (a *Agent) openEndpoints() error {
 		}
 		a.shippers = append(a.shippers, s)
 	}
+	shown := slices.Clone(a.shippers)
+	a.shown.Store(&shown)
 	return nil
+}
+
+// endpoints returns how the endpoints are, in the order of the configuration.
+func (a *Agent) endpoints() (all []remotewrite.Status) {
+	if shown := a.shown.Load(); shown != nil {
+		for _, s := range *shown {
+			all = append(all, s.Status())
+		}
+	}
+	return all
 }
 
 func (a *Agent) closeEndpoints() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -103,26 +104,45 @@ func accounts(t *testing.T, page map[string]float64, endpoint string) map[string
 	return a
 }
 
-// checkBacklog checks what an agent that has just started says about an
-// endpoint that has had nothing, against the log and the clock. Its age is
-// known once the endpoint has read its first frame.
+// checkBacklog checks the first page of an agent that has just started, about
+// an endpoint that has had nothing, against the log and the clock.
 func checkBacklog(t *testing.T, a *agent, storage, endpoint string, since time.Time) {
 	t.Helper()
-	fewest := logTotals(t, storage).Samples
+	of := fmt.Sprintf("endpoint=%q", endpoint)
+	fewest, youngest := logTotals(t, storage).Samples, time.Since(since)
+	smallest := segmentBytes(t, storage)
 	page := a.metrics(t)
-	most := logTotals(t, storage).Samples
+	most, oldest := logTotals(t, storage).Samples, time.Since(since)+time.Millisecond // the log has milliseconds
+	largest := segmentBytes(t, storage)
 	if n := uint64(accounts(t, page, endpoint)["pending"]); n < fewest || n > most {
 		t.Errorf("%d samples pending for %s, the log has %d to %d", n, endpoint, fewest, most)
 	}
-	eventually(t, "the age of the backlog", func() error {
-		youngest := time.Since(since)
-		seconds := sum(a.metrics(t), "sql2metrics_remote_write_backlog_seconds", fmt.Sprintf("endpoint=%q", endpoint))
-		oldest := time.Since(since) + time.Millisecond // the log has milliseconds
-		if age := time.Duration(seconds * float64(time.Second)); age < youngest || age > oldest {
-			return fmt.Errorf("%s, it began %s to %s ago", age, youngest, oldest)
+	seconds := sum(page, "sql2metrics_remote_write_backlog_seconds", of)
+	if age := time.Duration(seconds * float64(time.Second)); age < youngest || age > oldest {
+		t.Errorf("the backlog of %s is %s old, it began %s to %s ago", endpoint, age, youngest, oldest)
+	}
+	// The cursor is behind the header of the first segment.
+	const header = 128
+	if n := int64(sum(page, "sql2metrics_remote_write_backlog_bytes", of)); n < smallest-header || n > largest {
+		t.Errorf("the backlog of %s has %d bytes, the log %d to %d", endpoint, n, smallest, largest)
+	}
+}
+
+// segmentBytes adds up the files of the log in a folder.
+func segmentBytes(t *testing.T, path string) (bytes int64) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(path, "segments"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
+		bytes += info.Size()
+	}
+	return bytes
 }
 
 // logTotals returns what has been appended to the log in a folder.

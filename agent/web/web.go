@@ -1,10 +1,11 @@
 // Package web serves the agent's local HTTP: /metrics with the last values
-// and the agent's own metrics, and what an orchestrator asks: /-/healthy and
-// /-/ready. It has its own mux: nothing that is registered elsewhere in the
+// and the agent's own metrics, the status page, and what an orchestrator asks:
+// /-/healthy and /-/ready. It has its own mux: nothing that is registered elsewhere in the
 // process is reachable.
 package web
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/prometheus/common/version"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
+
+	"sql2metrics/agent/remotewrite"
 )
 
 const (
@@ -34,7 +36,10 @@ type Options struct {
 	Ready func() bool
 	// Healthy returns which loop of the agent has not turned for too long.
 	Healthy func() error
-	Logger  *slog.Logger
+	// Endpoints returns what the status page shows of them; nil before they
+	// are open.
+	Endpoints func() []remotewrite.Status
+	Logger    *slog.Logger
 	// ConfigFile is an exporter-toolkit web configuration with TLS and basic
 	// auth; empty for neither.
 	ConfigFile string
@@ -52,20 +57,6 @@ func New(o Options) (*Server, error) {
 	if err := toolkit.Validate(o.ConfigFile); err != nil {
 		return nil, fmt.Errorf("read the web configuration %s: %w", o.ConfigFile, err)
 	}
-	landing, err := toolkit.NewLandingPage(toolkit.LandingConfig{
-		Name:        "sql2metrics",
-		Description: "Collects metrics from a database and ships them with remote write.",
-		Version:     version.Info(),
-		Profiling:   "false",
-		Links: []toolkit.LandingLinks{
-			{Address: "metrics", Text: "Metrics", Description: "last values and the agent's own"},
-			{Address: "-/ready", Text: "Ready"},
-			{Address: "-/healthy", Text: "Healthy"},
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("render the landing page: %w", err)
-	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics(o))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
@@ -78,7 +69,15 @@ func New(o Options) (*Server, error) {
 		}
 		answer(w, err, "sql2metrics is ready.")
 	})
-	mux.Handle("GET /{$}", landing)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		var page bytes.Buffer
+		if err := writeStatus(&page, o.Endpoints(), time.Now()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = page.WriteTo(w) // who asked is gone
+	})
 	return &Server{
 		http: &http.Server{
 			Handler:           mux,

@@ -14,13 +14,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"sql2metrics/agent/remotewrite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type state struct {
-	ready   bool
-	healthy error
+	ready     bool
+	healthy   error
+	endpoints []remotewrite.Status
 }
 
 // serve serves until the test ends and returns the address.
@@ -31,6 +34,7 @@ func serve(t *testing.T, s *state, configFile string) string {
 		Page: reg, Registry: reg,
 		Ready:      func() bool { return s.ready },
 		Healthy:    func() error { return s.healthy },
+		Endpoints:  func() []remotewrite.Status { return s.endpoints },
 		Logger:     slog.New(slog.DiscardHandler),
 		ConfigFile: configFile,
 	})
@@ -92,7 +96,8 @@ func TestAnswers(t *testing.T) {
 		"stuck, and ready":    {stuck, "GET", "/-/ready", 200, "is ready"},
 		"metrics":             {good, "GET", "/metrics", 200, "promhttp_metric_handler_requests_in_flight 1"},
 		"metrics, not ready":  {state{}, "GET", "/metrics", 200, "promhttp"},
-		"landing page":        {good, "GET", "/", 200, "sql2metrics"},
+		"status":              {state{endpoints: []remotewrite.Status{{Name: "mimir"}}}, "GET", "/", 200, "<h3>mimir</h3>"},
+		"status, not ready":   {state{}, "GET", "/", 200, "None yet"},
 		"nothing else":        {good, "GET", "/debug/pprof/", 404, ""},
 		"nothing to post to":  {good, "POST", "/metrics", 405, ""},
 		"probes may ask HEAD": {good, "HEAD", "/-/ready", 200, ""},

@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sql2metrics/e2e/receiver"
+)
+
+// TestEquation asks a receiver the query by which docs/metrics.md checks that
+// everything is accounted for, about an agent that was shipping to it, and was
+// turned away now and then, all the while: there is never a result.
+func TestEquation(t *testing.T) {
+	t.Parallel()
+	docs, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```promql\n(.*?)!= 0\n```").FindSubmatch(docs)
+	if block == nil {
+		t.Fatal("docs/metrics.md has no query that ends in != 0")
+	}
+	difference := string(block[1])
+
+	r := receiver.Start(t, receiver.Options{OutOfOrder: time.Hour})
+	var n atomic.Int64
+	r.Behave(func(w http.ResponseWriter, req *http.Request, store http.Handler) {
+		if n.Add(1)%4 == 0 {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		store.ServeHTTP(w, req)
+	})
+	began := time.Now()
+	a := start(t, setup{config: fmt.Sprintf(`
+global: {scrape_interval: 50ms, scrape_timeout: 50ms}
+storage: {fsync_interval: 50ms}
+self: {interval: 50ms}
+remote_write: [{name: mimir, url: %s, queue_config: {max_shards: 1, batch_send_deadline: 50ms, min_backoff: 30ms, max_backoff: 100ms}}]
+sources: [{name: shop, type: sqlite, path: %s, collectors: [orders]}]
+collectors:
+  - collector_name: orders
+    metrics: [{metric_name: orders, type: gauge, help: Orders by id., key_labels: [id], values: [n], query: "SELECT id, n FROM orders"}]
+`, r.URL(), newShop(t, 20).path)})
+	pending := func() (n int) {
+		for _, samples := range r.Samples(t, `sql2metrics_remote_write_samples_pending`) {
+			for _, s := range samples {
+				if s.V > 0 {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	eventually(t, "accounts while samples were pending", func() error { return atLeast(pending(), 20) })
+	a.stop(t)
+
+	for _, kind := range []string{"samples", "histograms", "exemplars"} {
+		query := strings.ReplaceAll(difference, "_samples_", "_"+kind+"_")
+		all := r.QueryRange(t, query, began, time.Now(), 50*time.Millisecond)
+		if len(all) != 1 {
+			t.Errorf("the query finds no accounts of %s: %v", kind, all)
+		}
+		if broken := r.QueryRange(t, query+"!= 0", began, time.Now(), 50*time.Millisecond); len(broken) > 0 {
+			t.Errorf("the accounts of %s do not add up: %v", kind, broken)
+		}
+	}
+}
