@@ -187,9 +187,9 @@ func (c *collector) intervalOf(q *query, g Global) time.Duration {
 func (c *collector) resolve(g Global) []Query {
 	var all []Query
 	for _, q := range c.queries {
-		r := Query{Name: q.name, Collector: c.name, SQL: q.sql, Interval: c.intervalOf(q, g), Timeout: q.timeout}
+		r := Query{Name: q.name, Collector: c.name, SQL: q.sql, Timeout: q.timeout, Clock: Clock{Interval: c.intervalOf(q, g), RunOnStart: true}}
 		if r.Timeout == 0 {
-			r.Timeout = min(g.ScrapeTimeout, r.Interval)
+			r.Timeout = min(g.ScrapeTimeout, r.Clock.Interval)
 		}
 		for _, m := range q.metrics {
 			r.Metrics = append(r.Metrics, m.clone())

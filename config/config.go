@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Global      Global
 	Self        Self
+	Limits      Limits
 	Storage     Storage
 	RemoteWrite []RemoteWrite
 	Sources     []Source
@@ -42,6 +43,11 @@ type Self struct {
 	Interval time.Duration // 30s
 	Job      string        // sql2metrics
 	Instance string        // default: host name and web port, filled in by the agent when empty
+}
+
+// Limits are of the whole agent.
+type Limits struct {
+	MaxSeries int // live series of all workers together; more are refused and counted; 100000
 }
 
 // Fsync says when appended frames are made safe against power loss.
@@ -205,39 +211,4 @@ type TLS struct {
 	CertFile   string
 	KeyFile    string
 	ServerName string
-}
-
-// Query is one statement, its clock and the metrics made from its rows.
-type Query struct {
-	// Name is query_name, unique in its collector. A metric's inline query has
-	// the metric's name, with _2 and so on behind it if that is taken.
-	Name      string
-	Collector string // collector_name
-	SQL       string // literal: nothing in it is expanded
-	Interval  time.Duration
-	Timeout   time.Duration // at most Interval
-	Metrics   []Metric
-}
-
-// MetricType is a Prometheus metric type.
-type MetricType string
-
-// The metric types that can be mapped.
-const (
-	Gauge   MetricType = "gauge"
-	Counter MetricType = "counter"
-)
-
-// Metric says how rows of a query become samples of one metric name.
-type Metric struct {
-	Name         string
-	Type         MetricType
-	Help         string
-	KeyLabels    []string          // columns that become labels of the same name
-	StaticLabels map[string]string // labels with a constant value, never an empty one
-	// Values are the columns that hold numbers. With one, each row is one
-	// sample. With several, each row is one sample per column, told apart by
-	// the label ValueLabel, whose value is the column's name.
-	Values     []string
-	ValueLabel string
 }

@@ -50,7 +50,7 @@ func TestGood(t *testing.T) {
 			Name:      "by_status",
 			Collector: "orders",
 			SQL:       "SELECT status, count(*) AS n, sum(amount) AS amount FROM orders WHERE note <> '$PGHOST ${PGHOST}' GROUP BY 1",
-			Interval:  time.Minute,
+			Clock:     Clock{Interval: time.Minute, RunOnStart: true},
 			Timeout:   5 * time.Second,
 			Metrics: []Metric{
 				{Name: "orders", Type: Gauge, Help: "Orders by status.", KeyLabels: []string{"status"}, Values: []string{"n"}},
@@ -65,7 +65,7 @@ func TestGood(t *testing.T) {
 		Name:      "pg_wait",
 		Collector: "shop_wait",
 		SQL:       "SELECT wait_event, 1 AS waiting, 2 AS running FROM pg_stat_activity\n",
-		Interval:  30 * time.Second,
+		Clock:     Clock{Interval: 30 * time.Second, RunOnStart: true},
 		Timeout:   10 * time.Second,
 		Metrics: []Metric{{
 			Name: "pg_wait", Type: Gauge, Help: "Waiting backends.", KeyLabels: []string{"wait_event"},
@@ -78,8 +78,8 @@ func TestGood(t *testing.T) {
 		Name: "db", Type: TypePostgres, Host: "127.0.0.1", Port: 5432, User: "mon", TLS: TLS{Mode: "prefer"},
 		Job: "postgres", Instance: "127.0.0.1:5432", MaxConnections: 2, Interval: 5 * time.Second, Timeout: 5 * time.Second,
 		Queries: []Query{
-			{Name: "a", Collector: "c", SQL: "SELECT 1 AS v", Interval: 5 * time.Second, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, Values: []string{"v"}}}},
-			{Name: "a_2", Collector: "c", SQL: "SELECT 2 AS v", Interval: 5 * time.Second, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, StaticLabels: map[string]string{"of": "b"}, Values: []string{"v"}}}},
+			{Name: "a", Collector: "c", SQL: "SELECT 1 AS v", Clock: Clock{Interval: 5 * time.Second, RunOnStart: true}, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, Values: []string{"v"}}}},
+			{Name: "a_2", Collector: "c", SQL: "SELECT 2 AS v", Clock: Clock{Interval: 5 * time.Second, RunOnStart: true}, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, StaticLabels: map[string]string{"of": "b"}, Values: []string{"v"}}}},
 		},
 	}}
 

@@ -109,7 +109,7 @@ func (q *queryCommand) selected(s config.Source) ([]config.Query, error) {
 		if q.collector != "" {
 			return nil, errors.New("--execute and --collector exclude each other")
 		}
-		return []config.Query{{Name: "execute", SQL: q.sql, Interval: s.Interval, Timeout: s.Timeout}}, nil
+		return []config.Query{{Name: "execute", SQL: q.sql, Clock: config.Clock{Interval: s.Interval}, Timeout: s.Timeout}}, nil
 	}
 	var selected []config.Query
 	var names []string

@@ -167,5 +167,5 @@ func dbSource() config.Source {
 }
 
 func query(metrics ...config.Metric) config.Query {
-	return config.Query{Name: "q", Collector: "c", SQL: "SELECT", Interval: time.Second, Timeout: time.Second, Metrics: metrics}
+	return config.Query{Name: "q", Collector: "c", SQL: "SELECT", Clock: config.Clock{Interval: time.Second}, Timeout: time.Second, Metrics: metrics}
 }

@@ -65,7 +65,7 @@ func NewWorker(o WorkerOptions) *Worker {
 			metrics: o.Metrics.query(o.Source.Name, o.Query.Collector, o.Query.Name),
 			logger:  o.Logger.With("source", o.Source.Name, "collector", o.Query.Collector, "query", o.Query.Name),
 		},
-		loop:  newLoop(o.Query.Interval, name, o.Query.Timeout+watchdog, o.Clock),
+		loop:  newLoop(o.Query.Clock.Interval, name, o.Query.Timeout+watchdog, o.Clock),
 		clock: o.Clock,
 	}
 	t := newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels)
