@@ -13,22 +13,23 @@
 // A window is a function of the log between two positions, of the
 // configuration, and of a few numbers that are saved with it: the size of its
 // requests, the age its samples may have, the series that travel alone. Its end,
-// these and a hash of what else shaped it are saved with the cursor before the
-// first byte is sent, so that a process that died is followed by one that makes
-// the same requests, byte for byte. They go first and alone. A receiver that had
-// stored one of them sees it again unmixed with anything new, and whatever it
-// says to it costs nothing new.
+// these and a hash of what else shaped it are saved and synced with the cursor
+// before the first byte is sent, so that a process that died, of power loss too,
+// is followed by one that makes the same requests, byte for byte. They go first
+// and alone. A receiver that had stored one of them sees it again unmixed with
+// anything new, and whatever it says to it costs nothing new. When the cursor
+// itself is lost, nobody knows which frames were sent together: each goes alone.
 //
 // # Answers
 //
 // What an answer means is decided in one place, by its status and, in 2.0, by
 // what it says was written; never by its words. A request that is too large is
 // halved, between series first and then in time, and one that is refused
-// without counts that can be believed is inquired into: samples are tried, then its series are
-// bisected, until the guilty ones are known. These go to the [DeadLetter] with
-// the receiver's words, and travel in requests of their own for a while. The
-// pieces of a request are accounted for with the request: a process killed
-// between them is followed by one that sends the request whole again, in doubt.
+// without counts that can be believed is inquired into: samples are tried, then
+// its series are bisected, until the guilty ones are known. These go to the
+// [DeadLetter] with the receiver's words, and travel in requests of their own for
+// a while. What is booked of the pieces is saved one by one: a process killed
+// between them is followed by one that goes on with the rest, in doubt.
 //
 // Something is in doubt when an attempt to send it was not answered for good.
 // What is then refused may be stored already, and is counted as unconfirmed.
