@@ -247,3 +247,35 @@ func TestFailedSync(t *testing.T) {
 		})
 	}
 }
+
+// TestOverdue asks while a sync hangs, as if time had passed.
+func TestOverdue(t *testing.T) {
+	spy := &spyFS{calls: map[string]int{}}
+	l := openTest(t, Options{Path: t.TempDir(), FS: spy, SyncInterval: time.Millisecond})
+	in := func(d time.Duration) time.Duration { return l.Overdue(time.Now().Add(d)) }
+	if late := in(time.Hour); late != 0 {
+		t.Errorf("a loop that was never started is late by %v", late)
+	}
+	mustAppend(t, l, roundOf(testSeries(l, 10), testStart, 0), testStart)
+	syncing, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	spy.on(func(op string) error {
+		if op == opSyncSegment {
+			once.Do(func() { close(syncing); <-release })
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); l.Run(ctx) }()
+	<-syncing
+	if in(time.Hour) == 0 {
+		t.Error("a loop that hangs in a sync for an hour is not late")
+	}
+	if late := l.Overdue(l.turns.begun); late != 0 {
+		t.Errorf("before its turn the loop is late by %v", late)
+	}
+	close(release)
+	cancel()
+	<-done
+}
