@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -67,6 +68,14 @@ func TestDamage(t *testing.T) {
 		"rubbish behind a file": {damage: func(c damageCase) {
 			c.edit(c.segment(5), func(b []byte) []byte { return append(b, "rubbish"...) })
 		}, read: all},
+		"the series table": {damage: func(c damageCase) { c.edit(c.segment(5), flipTable) }, read: all},
+		"the series table cut off": {damage: func(c damageCase) {
+			c.edit(c.segment(5), func(b []byte) []byte { return b[:tableOffset(b)] })
+		}, read: all},
+		"the first frame and the series table": {damage: func(c damageCase) {
+			c.edit(c.segment(5), flipTable)
+			c.edit(c.segment(5), flip(200))
+		}, read: 100, damaged: 20, kept: true},
 		"a missing file":     {damage: func(c damageCase) { c.must(os.Remove(c.segment(5))) }, read: 100, damaged: 20},
 		"two missing files":  {damage: func(c damageCase) { c.must(os.Remove(c.segment(5))); c.must(os.Remove(c.segment(9))) }, read: 80, damaged: 40},
 		"the oldest missing": {damage: func(c damageCase) { c.must(os.Remove(c.segment(1))) }, read: 100, evicted: 20},
@@ -187,10 +196,56 @@ func flip(offsets ...int) func(b []byte) []byte {
 	}
 }
 
+// tableOffset is where the series table of a sealed segment begins.
+func tableOffset(b []byte) int {
+	off := segmentHeaderSize
+	for {
+		h, err := decodeFrameHeader(b[off:])
+		if err != nil || h.isTable() {
+			return off
+		}
+		off += h.size()
+	}
+}
+
+func flipTable(b []byte) []byte { return flip(tableOffset(b) + frameHeaderSize + 1)(b) }
+
 func zero(from, n int) func(b []byte) []byte {
 	return func(b []byte) []byte {
 		clear(b[from:min(from+n, len(b))])
 		return b
+	}
+}
+
+// TestSpareDamage holds that a series table that cannot be read is found by
+// whoever asks, and that nothing is lost with it.
+func TestSpareDamage(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Path: dir, SegmentBytes: 1})
+	for i := range 3 {
+		now := testStart.Add(time.Duration(i) * time.Second)
+		mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+	}
+	mustSync(t, l, testStart)
+	c := damageCase{t, dir}
+	var from int
+	c.edit(c.segment(2), func(b []byte) []byte {
+		from = tableOffset(b)
+		return flipTable(b)
+	})
+	r, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var found []Damage
+	r.OnDamage(func(d Damage) { found = append(found, d) })
+	got, _, damaged := readAll(t, r)
+	if want := []Damage{{Segment: 2, From: int64(from), To: math.MaxInt64, Spare: true}}; !slices.Equal(want, found) {
+		t.Errorf("found %+v, want %+v", found, want)
+	}
+	if len(got) != 30 || !damaged.IsZero() {
+		t.Errorf("%d samples read, damaged %+v", len(got), damaged)
 	}
 }
 

@@ -50,7 +50,11 @@ func newQuarantine(o Options) *quarantine {
 
 // keep copies damaged bytes of a segment to a file of their own. Several
 // endpoints come by the same ones, and each start does; they are kept once.
+// Those that nobody misses are not.
 func (q *quarantine) keep(f File, d Damage) {
+	if d.Spare {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.list()

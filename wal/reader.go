@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
 
@@ -64,22 +63,6 @@ type Reader struct {
 	series   []SeriesEntry
 	damaged  bool // a frame of this segment could not be read
 	payloads *payloadDecoder
-}
-
-// segmentSource tells a reader what there is to read.
-type segmentSource interface {
-	// segments returns the first sequence numbers in order.
-	segments() ([]uint64, error)
-	limit(segment uint64) (limit, error)
-}
-
-// limit is up to where a segment can be read.
-type limit struct {
-	end int64 // offset; math.MaxInt64 is the end of its file
-	// until is the first sequence number of the next segment: frames from
-	// there on, which a failed sync has left, have been written again.
-	until uint64
-	final bool // that is all the segment will ever have
 }
 
 // Reader returns a reader that begins after from, which is a cursor's or a
@@ -159,14 +142,12 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 				if errors.Is(err, io.EOF) && !l.final {
 					r.frames.forget() // perhaps it is being written just now
 				}
-				// Where the next segment goes on with the next frame, nothing
-				// is missing: it is what a failed write or sync has left.
-				if errors.Is(err, io.EOF) && l.final && r.seq+1 != l.until {
-					r.noteDamage(r.offset, l.end)
+				if errors.Is(err, io.EOF) && l.final {
+					r.noteDamage(r.offset, l.end, r.complete(l))
 				}
 				return h, err
 			}
-			r.noteDamage(r.offset, next)
+			r.noteDamage(r.offset, next, r.complete(l))
 			r.offset = next
 			if !r.damaged {
 				r.damaged = true
@@ -197,7 +178,7 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 		}
 		if err := r.payloads.decode(h, frame[frameHeaderSize:], &r.series, into); err != nil {
 			r.damaged = true
-			r.noteDamage(r.offset-int64(h.size()), r.offset)
+			r.noteDamage(r.offset-int64(h.size()), r.offset, false)
 			continue
 		}
 		if into != nil {
@@ -206,15 +187,23 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 	}
 }
 
+// complete tells whether all frames of the segment have been read: the next
+// segment goes on with the next one.
+func (r *Reader) complete(l limit) bool { return l.final && r.seq+1 == l.until }
+
 // Damage is a place where a segment cannot be read.
 type Damage struct {
 	Segment  uint64 // its name: the first sequence number in it
 	From, To int64  // offsets; To is math.MaxInt64 where it is the rest of the file
+	// Spare means that the place is behind the last frame, and nothing is lost
+	// with it: it is of the series table, which only matters when a frame is
+	// damaged too, or what a failed write or sync has left.
+	Spare bool
 }
 
-func (r *Reader) noteDamage(from, to int64) {
+func (r *Reader) noteDamage(from, to int64, spare bool) {
 	if r.report != nil {
-		r.report(r.file, Damage{r.segment, from, to})
+		r.report(r.file, Damage{r.segment, from, to, spare})
 	}
 }
 
@@ -344,87 +333,4 @@ func (r *Reader) leave() error {
 func (r *Reader) Close() error {
 	r.payloads.close()
 	return r.leave()
-}
-
-// logSource is the log of this process: segments that are synced.
-type logSource struct{ published *published }
-
-func (s logSource) segments() ([]uint64, error) {
-	list, _, _ := s.published.readable()
-	return list, nil
-}
-
-func (s logSource) limit(segment uint64) (limit, error) {
-	_, bounds, synced := s.published.readable()
-	l := limit{end: math.MaxInt64, until: after(bounds, segment), final: true}
-	switch {
-	case segment == synced.Segment:
-		l.end, l.final = synced.Offset, false
-	case segment > synced.Segment:
-		l.end, l.final = 0, false
-	}
-	return l, nil
-}
-
-// after returns the first of a sorted list that is larger, or one larger than
-// all sequence numbers.
-func after(list []uint64, n uint64) uint64 {
-	if i, _ := slices.BinarySearch(list, n+1); i < len(list) {
-		return list[i]
-	}
-	return math.MaxUint64
-}
-
-// folderSource is a folder that anyone may be writing.
-type folderSource struct {
-	path    string
-	fs      FileSystem
-	version uint32
-	id      logID    // segments of others are passed over
-	list    []uint64 // as last listed
-
-	bounded, until uint64 // the segment that was last asked for, and where it ends
-}
-
-func (s *folderSource) segments() (list []uint64, err error) {
-	list, err = listSegments(s.fs, s.path)
-	if err != nil {
-		return nil, err
-	}
-	known := s.list
-	s.list = slices.DeleteFunc(list, func(first uint64) bool {
-		if _, ok := slices.BinarySearch(known, first); ok {
-			return false
-		}
-		h, err := readSegmentHeader(s.fs, segmentPath(s.path, first), s.version)
-		return err == nil && (h.first != first || s.id != logID{} && h.id != s.id)
-	})
-	return s.list, nil
-}
-
-// limit says final when a newer segment is there: the writer had left this
-// one when it made that.
-func (s *folderSource) limit(segment uint64) (limit, error) {
-	l := limit{end: math.MaxInt64, until: math.MaxUint64}
-	if s.bounded == segment {
-		l.until, l.final = s.until, true
-		return l, nil
-	}
-	if after(s.list, segment) == math.MaxUint64 {
-		if _, err := s.segments(); err != nil {
-			return l, err
-		}
-	}
-	i, _ := slices.BinarySearch(s.list, segment+1)
-	if l.final = i < len(s.list); !l.final {
-		return l, nil
-	}
-	for _, next := range s.list[i:] {
-		if _, err := readSegmentHeader(s.fs, segmentPath(s.path, next), s.version); err == nil {
-			l.until = next
-			break
-		}
-	}
-	s.bounded, s.until = segment, l.until
-	return l, nil
 }

@@ -169,6 +169,9 @@ func verify(g *global) error {
 			to = strconv.FormatInt(d.To, 10)
 		}
 		fmt.Fprintf(g.stdout, "segment %020d: damaged from byte %d to %s\n", d.Segment, d.From, to)
+		if d.Spare {
+			fmt.Fprintln(g.stdout, "  which is its series table, or what a failed write has left: nothing is lost unless a frame of it is damaged too")
+		}
 	})
 	var read, damaged, removed wal.Totals
 	progress := newProgress(g.stderr, o)

@@ -95,6 +95,11 @@ func TestWAL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	info, err := os.Stat("data/segments/00000000000000000001.seg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage("segments/00000000000000000001.seg", info.Size()-2, "??") // its series table
 	damage("segments/00000000000000000003.seg", 200, "??")
 	damage("segments/00000000000000000005.seg", 20, "??")
 	damage("cursors/quick.cursor", 8, "??")
