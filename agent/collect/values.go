@@ -39,12 +39,16 @@ type series struct {
 	next *series // came after it when it last was in a round
 }
 
-// point is a series with its value in a round.
+// point is a series with its value in a round: v, or a native histogram where
+// h or fh is one. A histogram is not written to once it is in a round.
 type point struct {
 	series *series
 	v      float64
-	native bool // the value is a native histogram, and v nothing
+	h      *histogram.Histogram
+	fh     *histogram.FloatHistogram
 }
+
+func (p point) native() bool { return p.h != nil || p.fh != nil }
 
 // shown is what a Page needs to know of a point.
 type shown struct {
@@ -69,12 +73,14 @@ type values struct {
 	round  wal.Round
 	timed  wal.Round // the samples with their own time
 	now    []point
-	kept   int     // how many of now were in last
-	aside  []point // those with their own time
+	kept   int       // how many of now were in last
+	aside  []point   // those with their own time
+	again  wal.Round // the last good round, for another time
 
 	mu        sync.Mutex
 	last      []point // the last good round; guarded by mu, written by the worker only
 	lastAside []point // likewise
+	ended     bool    // likewise: the last good round has had its stale markers
 }
 
 // begin starts a round whose samples all get the timestamp stamp.
@@ -104,7 +110,7 @@ func (v *values) add(s *series, x float64) bool {
 
 // addHistogram is add for a native histogram: h, or fh where h is nil.
 func (v *values) addHistogram(s *series, st int64, h *histogram.Histogram, fh *histogram.FloatHistogram) bool {
-	if !v.enter(point{series: s, native: true}) {
+	if !v.enter(point{series: s, h: h, fh: fh}) {
 		return false
 	}
 	v.round.Histograms = append(v.round.Histograms, wal.Histogram{Series: s.handle, ST: st, T: v.stamp, H: h, FH: fh})
@@ -135,7 +141,7 @@ func (v *values) show(s *series, x float64) { v.aside = append(v.aside, point{se
 
 // addTimedHistogram is addTimed for a native histogram.
 func (v *values) addTimedHistogram(s *series, st, at int64, h *histogram.Histogram, fh *histogram.FloatHistogram) {
-	v.aside = append(v.aside, point{series: s, native: true})
+	v.aside = append(v.aside, point{series: s, h: h, fh: fh})
 	v.timed.Histograms = append(v.timed.Histograms, wal.Histogram{Series: s.handle, ST: st, T: at, H: h, FH: fh})
 }
 
@@ -151,7 +157,10 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 			}
 		}
 	}
-	v.markStale(gone)
+	if !v.ended {
+		stale = len(gone)
+		markStale(&v.round, gone, v.stamp)
+	}
 	for _, p := range v.now {
 		p.series.live = true
 	}
@@ -164,7 +173,7 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 	}
 	v.publish()
 	v.drop(gone)
-	return len(gone), appended, err
+	return stale, appended, err
 }
 
 // fail ends a round that could not be collected: every series of the last
@@ -197,18 +206,18 @@ func (v *values) close() {
 	v.drop(gone)
 }
 
-// markStale puts a stale marker of each series into the round, of the kind
-// its last value was: a series is not to have samples and histograms at once.
-func (v *values) markStale(gone []point) {
+// markStale puts a stale marker of each series into a round, of the kind its
+// last value was: a series is not to have samples and histograms at once.
+func markStale(r *wal.Round, gone []point, stamp int64) {
 	marker := math.Float64frombits(value.StaleNaN)
 	for _, p := range gone {
-		if p.native {
-			v.round.Histograms = append(v.round.Histograms, wal.Histogram{
-				Series: p.series.handle, T: v.stamp, H: &histogram.Histogram{Sum: marker},
+		if p.native() {
+			r.Histograms = append(r.Histograms, wal.Histogram{
+				Series: p.series.handle, T: stamp, H: &histogram.Histogram{Sum: marker},
 			})
 			continue
 		}
-		v.round.Samples = append(v.round.Samples, wal.Sample{Series: p.series.handle, T: v.stamp, V: marker})
+		r.Samples = append(r.Samples, wal.Sample{Series: p.series.handle, T: stamp, V: marker})
 	}
 }
 
@@ -237,17 +246,21 @@ func (v *values) publish() {
 	defer v.mu.Unlock()
 	v.now, v.last = v.last[:0], v.now
 	v.aside, v.lastAside = v.lastAside[:0], v.aside
+	v.ended = false
 }
 
-// points appends the last good round to dst, without its native histograms:
-// the page's text has no words for them. Any goroutine may call it.
+// points appends the last good round to dst, unless it has ended, without its
+// native histograms: the page's text has no words for them. Any goroutine may call it.
 func (v *values) points(dst []shown) []shown {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.ended {
+		return dst
+	}
 	dst = slices.Grow(dst, len(v.last)+len(v.lastAside))
 	for _, points := range [][]point{v.last, v.lastAside} {
 		for _, p := range points {
-			if !p.native {
+			if !p.native() {
 				dst = append(dst, shown{p.series.family, p.series.page, p.v})
 			}
 		}
