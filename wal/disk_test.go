@@ -59,6 +59,18 @@ func newDisk(seed uint64) *disk {
 	}
 }
 
+// copy returns a disk with the same files, all synced, that goes its own way.
+func (d *disk) copy() *disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := newDisk(1)
+	for path, f := range d.files {
+		same := &diskFile{content: slices.Clone(f.content), synced: slices.Clone(f.content), written: f.written}
+		c.files[path], c.safe[path] = same, same
+	}
+	return c
+}
+
 func (c diskChange) apply(b []byte) []byte {
 	if c.bytes == nil {
 		if int(c.at) <= len(b) {

@@ -47,7 +47,10 @@ func (m *logModel) crash(n int) {
 // crashes that tear the last write at any byte, and compares with the model.
 func TestModel(t *testing.T) {
 	runs := 10
-	if testing.Short() {
+	switch {
+	case os.Getenv("SOAK") != "":
+		runs = 300
+	case testing.Short():
 		runs = 4
 	}
 	for range runs {
