@@ -67,6 +67,7 @@ type letterDisk struct {
 	wal.FileSystem
 	mu    sync.Mutex
 	calls map[string]int
+	order []string
 	fault func(op string) error
 }
 
@@ -78,6 +79,7 @@ func (d *letterDisk) call(op string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.calls[op]++
+	d.order = append(d.order, op)
 	return d.fault(op)
 }
 
@@ -271,6 +273,14 @@ func TestDeadLetterFileOperations(t *testing.T) {
 		{"a look too soon", func() { d.look(epoch.Add(lookEvery - 1)) }, map[string]int{}},
 		{"a look at a new folder", func() { d.look(epoch.Add(lookEvery)) }, map[string]int{opListLetters: 2}},
 		{"a look at nothing new", func() { d.look(epoch.Add(2 * lookEvery)) }, map[string]int{}},
+		{"a letter, and a look before its sync", func() {
+			keep("a")
+			if err := tellRemoved(path); err != nil {
+				t.Error(err)
+			}
+			d.look(epoch.Add(3 * lookEvery))
+			d.sync("a")
+		}, map[string]int{opWriteLetter: 1, opListLetters: 2, opSyncLetters: 1}},
 	} {
 		step.do()
 		if d := cmp.Diff(step.want, disk.took()); d != "" {
@@ -333,6 +343,16 @@ func TestDeadLetterFaults(t *testing.T) {
 				if n := strings.Count(out.String(), "level=ERROR"); n > 1 || c.says != "" && !strings.Contains(out.String(), c.says) {
 					t.Errorf("want %q once:\n%s", c.says, out.String())
 				}
+				if name == "write" {
+					if got := segmentsIn(t, filepath.Dir(path)); len(got) != before {
+						t.Errorf("segments are %q, want %d", got, before)
+					}
+					for _, s := range d.segments {
+						if info, err := os.Stat(s.path(path)); err != nil || info.Size() != s.size {
+							t.Errorf("the segment is %+v, %v, want the half of a letter cut off at %d", info, err, s.size)
+						}
+					}
+				}
 				disk.fails()
 				d.keep(testLetter("a"), []byte("after"))
 				d.sync("a")
@@ -374,6 +394,24 @@ func TestDeadLetterAfterAKill(t *testing.T) {
 		if want := 3 - min(1, at/begins); gaugeOf(t, d.written) != int64(want) {
 			t.Errorf("torn at %d: %d letters were written again, want %d", at, gaugeOf(t, d.written), want)
 		}
+	}
+}
+
+// TestTornLetterIsCutOff has the next letter be shorter than the torn one.
+func TestTornLetterIsCutOff(t *testing.T) {
+	path := t.TempDir()
+	file := letterFile{folder: "a", number: 5}.path(path)
+	torn := testSegment(t, "first", strings.Repeat("x", 5000))
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, torn[:len(torn)-1], 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	openDead(t, DeadLetterOptions{Path: path}).keep(testLetter("a"), []byte("second"))
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if frames, end, damage, err := scanLetters(b); err != nil || damage || len(frames) != 2 || end != int64(len(b)) {
+		t.Errorf("%d letters, end %d of %d, damage %t, %v", len(frames), end, len(b), damage, err)
 	}
 }
 
@@ -489,6 +527,59 @@ func TestDeadLetterThatCannotBeWritten(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "cannot be written"); n != 1 {
 		t.Errorf("it is said %d times:\n%s", n, out.String())
+	}
+}
+
+// TestLettersAreSafeBeforeTheirOutcome holds that no cursor says that samples
+// were refused before their letter survives power loss.
+func TestLettersAreSafeBeforeTheirOutcome(t *testing.T) {
+	disk := newLetterDisk()
+	f := newFake(t)
+	j := openJournal(t, t.TempDir(), wal.Options{FS: disk})
+	o := Options{Endpoint: endpoint(t, f.URL), Log: j.Log, DeadLetter: openDead(t, DeadLetterOptions{Path: t.TempDir(), FS: disk})}
+	o.Endpoint.Protocol = config.ProtocolV1
+	o.Endpoint.Queue.MaxSamplesPerSend = 10
+	s := newShip(t, o)
+	st := newStore(poisonIs("3", "31"))
+	st.serve(f)
+	j.append(epoch.Add(-time.Minute), round(j.family("due", 40), epoch.Add(-time.Minute), 1)...)
+	s.drain(epoch)
+	written, unsafe, saved := 0, false, false
+	for _, op := range disk.order {
+		switch op {
+		case opWriteLetter:
+			written, unsafe, saved = written+1, true, false
+		case opSyncLetters:
+			unsafe = false
+		case "save cursor":
+			saved = true
+			if unsafe {
+				t.Error("a cursor is saved between a letter and its sync")
+			}
+		}
+	}
+	if written != 2 || !saved {
+		t.Errorf("%d letters were written, want 2, and the cursor saved: %q", written, disk.order)
+	}
+}
+
+// TestStepNoticesRemovals has all letters removed while the endpoint is down.
+func TestStepNoticesRemovals(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Protocol = config.ProtocolV1
+	s, path := isolating(t, o)
+	j.appendDue(5)
+	f.says(http.StatusConflict, "no")
+	s.drain(epoch)
+	f.says(http.StatusServiceUnavailable, "later")
+	j.append(epoch, round(j.family("later", 5), epoch, 1)...)
+	s.drain(epoch.Add(time.Minute))
+	if n, err := RemoveLetters(path, lettersOf(t, path)); n != 1 || err != nil {
+		t.Fatalf("removed %d, %v, want one", n, err)
+	}
+	s.step(epoch.Add(time.Minute + lookEvery))
+	if n := gaugeOf(t, s.deadLetter.letters); n != 0 || len(segmentsIn(t, path)) != 0 {
+		t.Errorf("%d letters are counted, and %q is left", n, segmentsIn(t, path))
 	}
 }
 

@@ -197,6 +197,11 @@ func TestRemoveLetters(t *testing.T) {
 	}
 	listed := lettersOf(t, path)
 	two := []Letter{listed[3], listed[len(listed)-4]} // of a, and of b
+	other := listed[3]                                // what was in its place when it was listed
+	other.sum++
+	if n, err := RemoveLetters(path, []Letter{other}); n != 0 || err != nil {
+		t.Errorf("removed %d in the place of another, %v", n, err)
+	}
 	for again, want := range []int{2, 0} {
 		if n, err := RemoveLetters(path, two); n != want || err != nil {
 			t.Errorf("removed %d the %d. time, %v, want %d", n, again+1, err, want)

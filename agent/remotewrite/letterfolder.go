@@ -123,7 +123,6 @@ func (d *DeadLetter) moveLetters(from, to string) error {
 	if !moved {
 		return errors.Join(errs...)
 	}
-	d.last[after] = d.last[before]
 	delete(d.last, before)
 	if len(errs) == 0 {
 		_ = d.fs.Remove(opRemoveLetters, filepath.Join(d.path, before)) // it stays if there is something else in it
