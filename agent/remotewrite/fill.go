@@ -100,8 +100,13 @@ func (s *Shipper) empty() bool { return s.window.frames == 0 && !s.held }
 // look reads the frame that comes next while nothing may be sent, so that the
 // age of the backlog is known.
 func (s *Shipper) look() error {
-	if !s.empty() || s.unsaved {
+	if !s.empty() {
 		return nil
+	}
+	if s.unsaved {
+		if err := s.save(); err != nil {
+			return err
+		}
 	}
 	s.startReading()
 	if err := s.leaveEvicted(); err != nil {

@@ -139,6 +139,32 @@ func TestWindowOfHistogramsIsBounded(t *testing.T) {
 	}
 }
 
+// TestBacklogWhileLeftAlone appends while nothing may be sent for an hour and
+// nothing is at hand: how old the backlog is becomes known all the same.
+func TestBacklogWhileLeftAlone(t *testing.T) {
+	j, _, o := backlog(t)
+	s := newShip(t, o)
+	s.pace.unavailable(time.Now(), time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx, nil) }()
+	defer func() { cancel(); <-done }()
+	for deadline := time.Now().Add(20 * time.Second); s.Overdue(time.Now().Add(time.Hour)) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the loop does not begin")
+		}
+	}
+	j.appendDue(3)
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if l := s.balance(); l.Pending.Samples == 3 && l.Oldest.Equal(epoch.Add(-time.Minute)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("ledger is %+v, want 3 samples pending since a minute before", s.Ledger())
+		}
+	}
+}
+
 // TestFlushOfNothing ends at once, though the endpoint has asked for an hour.
 func TestFlushOfNothing(t *testing.T) {
 	_, _, o := backlog(t)
