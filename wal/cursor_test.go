@@ -134,25 +134,82 @@ func TestCursorLimits(t *testing.T) {
 func TestCursorOfAnotherLog(t *testing.T) {
 	dir := t.TempDir()
 	l := openTest(t, Options{Path: dir})
-	series := testSeries(l, 1)
-	mustAppend(t, l, roundOf(series, testStart, 0), testStart)
-	if _, err := l.Cursor("mimir", StartEnd); err != nil {
-		t.Fatal(err)
-	}
+	mustAppend(t, l, roundOf(testSeries(l, 2), testStart, 0), testStart)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(segmentsFolder(dir)); err != nil {
-		t.Fatal(err)
-	}
+	otherCursor(damageCase{t, dir})
 	l = openTest(t, Options{Path: dir})
-	mustAppend(t, l, roundOf(testSeries(l, 2), testStart, 0), testStart)
 	c, err := l.Cursor("mimir", StartEnd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Position().Totals.Samples != 0 || c.Recovered() {
 		t.Errorf("position %+v, recovered %t", c.Position(), c.Recovered())
+	}
+}
+
+// TestCursorsKeepTheLog takes the only segment, or its header, from endpoints
+// that have passed all of it: they stay where they are, with what they have
+// saved, and the log's totals go on. A cursor of another log changes nothing.
+func TestCursorsKeepTheLog(t *testing.T) {
+	for name, damage := range map[string]func(c damageCase){
+		"the header zeroed":   func(c damageCase) { c.edit(c.segment(1), zero(0, segmentHeaderSize)) },
+		"a bit of the header": func(c damageCase) { c.edit(c.segment(1), flip(20)) },
+		"an empty file":       func(c damageCase) { c.must(os.Truncate(c.segment(1), 0)) },
+		"a file of zeros":     func(c damageCase) { c.edit(c.segment(1), zero(0, 1<<20)) },
+		"a missing file":      func(c damageCase) { c.must(os.Remove(c.segment(1))) },
+		"all missing":         func(c damageCase) { c.must(os.RemoveAll(segmentsFolder(c.dir))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l := openTest(t, Options{Path: dir})
+			mustAppend(t, l, roundOf(testSeries(l, 10), testStart, 0), testStart)
+			passed := l.end
+			for _, name := range []string{"a", "b"} {
+				c, err := l.Cursor(name, StartEnd)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Save(passed, []byte("ledger")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c := damageCase{t, dir}
+			damage(c)
+			otherCursor(c)
+			now := testStart
+			for i := range 3 {
+				if o, err := Inspect(dir); err == nil && o.Cursors[0].Problem != "" {
+					t.Errorf("start %d: %+v", i, o.Cursors)
+				}
+				l = openTest(t, Options{Path: dir})
+				if got := l.Stats().Appended.Samples; got != uint64(10*(i+1)) {
+					t.Errorf("start %d: totals %d", i, got)
+				}
+				for _, name := range []string{"a", "b"} {
+					c, err := l.Cursor(name, StartEnd)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if c.Position() != passed || c.Recovered() || string(c.State()) != "ledger" {
+						t.Errorf("start %d: position %+v, recovered %t, state %q", i, c.Position(), c.Recovered(), c.State())
+					}
+				}
+				now = now.Add(time.Second)
+				mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+				mustSync(t, l, now)
+				if got, evicted, damaged := readFrom(t, l, passed); len(got) != 10*(i+1) || !evicted.IsZero() || !damaged.IsZero() {
+					t.Errorf("start %d: %d samples, evicted %+v, damaged %+v", i, len(got), evicted, damaged)
+				}
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -156,7 +156,8 @@
 //  1. Wait for the folder's lock.
 //  2. List the segments, and read the first 84 bytes of each. One of a newer
 //     version is set aside: not read, not changed, counted. So is one of
-//     another log (the log is the one that most segments and cursors say), and
+//     another log (the log is the one that most segments and cursors say, or most
+//     cursors where no segment does), and
 //     a copy under another name. One that has lost its name, as when two were
 //     swapped, gets it back. One with a damaged header stays: its frames stand
 //     for themselves.

@@ -58,7 +58,9 @@ func (l *Log) findSegments() (found []foundSegment, err error) {
 }
 
 // electID is the id that most segments and cursors have, or else the newest
-// segment: a few files of another log among ours change nothing.
+// segment: a few files of another log among ours change nothing. Where no
+// segment has a whole header, as after damage to the only one, it is the id
+// that most cursors have: what they count goes on.
 func electID(found []foundSegment, cursors []cursorRecord) (id logID) {
 	votes := make(map[logID]int)
 	for _, c := range cursors {
@@ -72,6 +74,14 @@ func electID(found []foundSegment, cursors []cursorRecord) (id logID) {
 	for i := len(found) - 1; i >= 0; i-- {
 		if f := &found[i]; f.err == nil && votes[f.header.id] > votes[id] {
 			id = f.header.id
+		}
+	}
+	if id != (logID{}) {
+		return id
+	}
+	for _, c := range cursors {
+		if votes[c.id] > votes[id] {
+			id = c.id
 		}
 	}
 	return id

@@ -87,7 +87,11 @@ func Read(path string) (*Reader, error) {
 		h, err := readSegmentHeader(source.fs, segmentPath(path, first), source.version)
 		found = append(found, foundSegment{segment: segment{first: first}, header: h, err: err})
 	}
-	source.id = electID(found, nil)
+	cursors, _, err := readCursors(source.fs, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	source.id = electID(found, cursors)
 	r := newReader(path, source.fs, source, Position{}, source.version)
 	for _, f := range found {
 		if f.ours(source.id) && f.header.first == f.first {

@@ -30,10 +30,11 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
-	cursors, err := l.readCursors()
+	cursors, bytes, err := readCursors(l.fs, l.o.Path)
 	if err != nil {
 		return err
 	}
+	l.bytes += bytes
 	l.id = electID(found, cursors)
 	found = l.putInPlace(found)
 	l.markStepped(found)
@@ -277,23 +278,23 @@ func (l *Log) fillStarts(headers []segmentHeader) {
 	}
 }
 
-// readCursors returns what the cursors' files say; one that is damaged is for
-// whoever opens it.
-func (l *Log) readCursors() (cursors []cursorRecord, err error) {
-	entries, err := l.fs.ReadDir(opList, cursorsFolder(l.o.Path))
+// readCursors returns what the cursors' files say, and their size; one that is
+// damaged is for whoever opens it.
+func readCursors(fs FileSystem, path string) (cursors []cursorRecord, bytes int64, err error) {
+	entries, err := fs.ReadDir(opList, cursorsFolder(path))
 	if err != nil {
-		return nil, fmt.Errorf("list cursors: %w", err)
+		return nil, 0, fmt.Errorf("list cursors: %w", err)
 	}
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), cursorSuffix) {
 			continue
 		}
-		l.bytes += sizeOf(e)
-		if c, err := readCursorFile(l.fs, filepath.Join(cursorsFolder(l.o.Path), e.Name())); err == nil {
+		bytes += sizeOf(e)
+		if c, err := readCursorFile(fs, filepath.Join(cursorsFolder(path), e.Name())); err == nil {
 			cursors = append(cursors, c)
 		}
 	}
-	return cursors, nil
+	return cursors, bytes, nil
 }
 
 // followCursors raises the log's end to what cursors have passed. A power loss
