@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -61,10 +62,16 @@ func TestDamage(t *testing.T) {
 		"a bit in every sealed frame": {damage: func(c damageCase) { c.edit(c.segment(5), flip(200, 1000)) }, read: 110, damaged: 10, kept: true},
 		"a zeroed block":              {damage: func(c damageCase) { c.edit(c.segment(5), zero(100, 300)) }, read: 110, damaged: 10, kept: true},
 		"a zeroed header":             {damage: func(c damageCase) { c.edit(c.segment(5), zero(0, segmentHeaderSize)) }, read: all, kept: true},
-		"a file of zeros":             {damage: func(c damageCase) { c.edit(c.segment(5), zero(0, 1<<20)) }, read: 100, damaged: 20, kept: true},
-		"an empty file":               {damage: func(c damageCase) { c.must(os.Truncate(c.segment(5), 0)) }, read: 100, damaged: 20},
-		"a file cut in its header":    {damage: func(c damageCase) { c.must(os.Truncate(c.segment(5), 30)) }, read: 100, damaged: 20, kept: true},
-		"a file cut in a frame":       {damage: func(c damageCase) { c.must(os.Truncate(c.segment(5), 300)) }, read: 100, damaged: 20, kept: true},
+		"the oldest's header":         {damage: func(c damageCase) { c.edit(c.segment(1), flip(20)) }, read: all, kept: true},
+		"the oldest's first frame":    {damage: func(c damageCase) { c.edit(c.segment(1), zero(0, 150)) }, read: 110, damaged: 10, kept: true},
+		"the oldest two zeroed": {damage: func(c damageCase) {
+			c.edit(c.segment(1), zero(0, 1<<20))
+			c.edit(c.segment(3), zero(0, segmentHeaderSize))
+		}, read: 100, damaged: 20, kept: true},
+		"a file of zeros":          {damage: func(c damageCase) { c.edit(c.segment(5), zero(0, 1<<20)) }, read: 100, damaged: 20, kept: true},
+		"an empty file":            {damage: func(c damageCase) { c.must(os.Truncate(c.segment(5), 0)) }, read: 100, damaged: 20},
+		"a file cut in its header": {damage: func(c damageCase) { c.must(os.Truncate(c.segment(5), 30)) }, read: 100, damaged: 20, kept: true},
+		"a file cut in a frame":    {damage: func(c damageCase) { c.must(os.Truncate(c.segment(5), 300)) }, read: 100, damaged: 20, kept: true},
 		"rubbish behind a file": {damage: func(c damageCase) {
 			c.edit(c.segment(5), func(b []byte) []byte { return append(b, "rubbish"...) })
 		}, read: all},
@@ -172,6 +179,15 @@ func TestDamage(t *testing.T) {
 				}
 				if sum := uint64(len(got)) + damaged.Samples + evicted.Samples; sum != l.Stats().Appended.Samples {
 					t.Errorf("read + damaged + evicted = %d, appended %d", sum, l.Stats().Appended.Samples)
+				}
+				// An endpoint that comes anew counts from where it begins.
+				fresh, err := l.Cursor(fmt.Sprint("new ", start), StartOldest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, evicted, damaged = readFrom(t, l, fresh.Position())
+				if sum := fresh.Position().Totals.Add(evicted).Add(damaged).Samples + uint64(len(got)); sum != l.Stats().Appended.Samples {
+					t.Errorf("begin at %+v, read %d, evicted %+v, damaged %+v; appended %d", fresh.Position(), len(got), evicted, damaged, l.Stats().Appended.Samples)
 				}
 				kept, err := filepath.Glob(filepath.Join(quarantineFolder(dir), "*"))
 				if err != nil || (len(kept) > 0) != c.kept {

@@ -17,6 +17,11 @@ func (t Totals) Sub(o Totals) Totals {
 	return Totals{t.Samples - o.Samples, t.Histograms - o.Histograms, t.Exemplars - o.Exemplars}
 }
 
+// cover tells whether o may have been before t: none of it is more.
+func (t Totals) cover(o Totals) bool {
+	return t.Samples >= o.Samples && t.Histograms >= o.Histograms && t.Exemplars >= o.Exemplars
+}
+
 // IsZero tells whether nothing is counted.
 func (t Totals) IsZero() bool { return t == Totals{} }
 

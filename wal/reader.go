@@ -231,7 +231,7 @@ func (r *Reader) give(h frameHeader, f *Frame) {
 // missing is what lies between two running totals; nothing where they
 // contradict each other.
 func missing(from, to Totals) Totals {
-	if to.Samples < from.Samples || to.Histograms < from.Histograms || to.Exemplars < from.Exemplars {
+	if !to.cover(from) {
 		return Totals{}
 	}
 	return to.Sub(from)

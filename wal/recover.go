@@ -262,8 +262,9 @@ func scanTail(f File, h segmentHeader) (t segmentTail, err error) {
 	}
 }
 
-// fillStarts gives the segments whose header says nothing the totals of the
-// next one, so that nothing is counted twice.
+// fillStarts gives the segments whose header says nothing the totals before
+// their first whole frame, so that a cursor that begins there counts just what
+// it can read, or where there is none the totals of the next one.
 func (l *Log) fillStarts(headers []segmentHeader) {
 	known := make(map[uint64]bool, len(headers))
 	for _, h := range headers {
@@ -271,11 +272,35 @@ func (l *Log) fillStarts(headers []segmentHeader) {
 	}
 	next := l.end.Totals
 	for i := len(l.segments) - 1; i >= 0; i-- {
-		if s := &l.segments[i]; !known[s.first] {
+		s := &l.segments[i]
+		if !known[s.first] {
 			s.start = next
+			if s.readable() {
+				s.start = l.firstTotals(s.first, next)
+			}
 		}
-		next = l.segments[i].start
+		next = s.start
 	}
+}
+
+// firstTotals is what a segment's first whole frame says was before it; the
+// totals of the next segment where there is none.
+func (l *Log) firstTotals(first uint64, next Totals) Totals {
+	f, err := l.fs.OpenFile(opRecover, l.segmentPath(first), os.O_RDONLY, 0)
+	if err != nil {
+		return next
+	}
+	defer f.Close()
+	frames := frameScanner{file: f}
+	off, err := frames.next(0, math.MaxInt64)
+	if err != nil {
+		return next
+	}
+	h, _, err := frames.at(off, math.MaxInt64)
+	if err != nil || !next.cover(h.before) {
+		return next // it contradicts what follows
+	}
+	return h.before
 }
 
 // readCursors returns what the cursors' files say, and their size; one that is
