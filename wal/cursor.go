@@ -16,7 +16,7 @@ const (
 	cursorMagic      = 0x7273756d // on disk "musr"
 	cursorSlotSize   = 4096
 	cursorFileSize   = 2 * cursorSlotSize
-	cursorHeaderSize = 84
+	cursorHeaderSize = 116
 
 	// MaxCursorState is how many bytes of state a cursor takes.
 	MaxCursorState = cursorSlotSize - cursorHeaderSize
@@ -56,7 +56,15 @@ type cursorRecord struct {
 	generation uint64
 	id         logID
 	position   Position
+	synced     logEnd // of the log when it was saved
 	state      []byte
+}
+
+// logEnd is how far the log was known to be on the disk. What a start finds
+// missing before it was there, and has been damaged.
+type logEnd struct {
+	seq    uint64
+	totals Totals
 }
 
 // Cursor opens the cursor of that name, which is its endpoint's, and makes it
@@ -200,6 +208,9 @@ func (c *Cursor) Save(p Position, state []byte) error {
 // save writes the record to the slot whose turn it is.
 func (c *Cursor) save() error {
 	c.record.generation++
+	if _, _, synced := c.log.published.readable(); synced.Seq > c.record.synced.seq {
+		c.record.synced = logEnd{synced.Seq, synced.Totals}
+	}
 	encodeCursor(c.buf, c.record)
 	if _, err := c.file.WriteAt(opSaveCursor, c.buf, int64(c.slot)*cursorSlotSize); err != nil {
 		c.failed = true
@@ -242,6 +253,16 @@ func (c *Cursor) syncSlot(durable bool) error {
 	return nil
 }
 
+// noteEnd saves the cursor once more, if the log has grown since it was.
+func (c *Cursor) noteEnd() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, _, synced := c.log.published.readable(); c.file == nil || synced.Seq <= c.record.synced.seq {
+		return nil
+	}
+	return c.save()
+}
+
 // Close syncs and closes the cursor's file; the cursor holds segments back no
 // longer. It is for an endpoint that is gone: at shutdown, Log.Close closes
 // the cursors, so that no sync between the first and the last of them removes
@@ -272,7 +293,9 @@ func encodeCursor(slot []byte, r cursorRecord) {
 	le.PutUint64(slot[40:], r.position.Segment)
 	le.PutUint64(slot[48:], uint64(r.position.Offset))
 	appendTotals(slot[56:56], r.position.Totals)
-	le.PutUint32(slot[80:], uint32(len(r.state)))
+	le.PutUint64(slot[80:], r.synced.seq)
+	appendTotals(slot[88:88], r.synced.totals)
+	le.PutUint32(slot[112:], uint32(len(r.state)))
 	copy(slot[cursorHeaderSize:], r.state)
 	le.PutUint32(slot[4:], crc32.Checksum(slot[8:cursorHeaderSize+len(r.state)], castagnoli))
 }
@@ -282,7 +305,7 @@ func decodeCursor(slot []byte) (cursorRecord, error) {
 	if len(slot) < cursorHeaderSize || le.Uint32(slot) != cursorMagic {
 		return cursorRecord{}, errors.New("no cursor here")
 	}
-	n := le.Uint32(slot[80:])
+	n := le.Uint32(slot[112:])
 	if n > MaxCursorState || int(n) > len(slot)-cursorHeaderSize {
 		return cursorRecord{}, fmt.Errorf("cursor has an impossible state of %d bytes", n)
 	}
@@ -299,7 +322,8 @@ func decodeCursor(slot []byte) (cursorRecord, error) {
 			Offset:  int64(le.Uint64(slot[48:])),
 			Totals:  decodeTotals(slot[56:]),
 		},
-		state: slices.Clone(slot[cursorHeaderSize:end]),
+		synced: logEnd{le.Uint64(slot[80:]), decodeTotals(slot[88:])},
+		state:  slices.Clone(slot[cursorHeaderSize:end]),
 	}, nil
 }
 

@@ -42,7 +42,7 @@ func TestCursorSlots(t *testing.T) {
 		"the older is torn":          {[]func([]byte){torn(1)}, 5, false},
 		"both are lost":              {[]func([]byte){zero(0), torn(1)}, 0, true},
 		"one bit":                    {[]func([]byte){func(b []byte) { b[40] ^= 1 }}, 3, false},
-		"impossible length of state": {[]func([]byte){func(b []byte) { b[82] = 0xff }}, 3, false},
+		"impossible length of state": {[]func([]byte){func(b []byte) { b[114] = 0xff }}, 3, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -86,8 +86,21 @@ func TestDamage(t *testing.T) {
 		"a missing file":     {damage: func(c damageCase) { c.must(os.Remove(c.segment(5))) }, read: 100, damaged: 20},
 		"two missing files":  {damage: func(c damageCase) { c.must(os.Remove(c.segment(5))); c.must(os.Remove(c.segment(9))) }, read: 80, damaged: 40},
 		"the oldest missing": {damage: func(c damageCase) { c.must(os.Remove(c.segment(1))) }, read: 100, evicted: 20},
-		"the newest missing": {damage: func(c damageCase) { c.must(os.Remove(c.segment(11))) }, read: 100, fallen: 20},
-		"all missing":        {damage: func(c damageCase) { c.must(os.RemoveAll(segmentsFolder(c.dir))) }, fallen: all},
+		"the newest missing": {damage: func(c damageCase) { c.must(os.Remove(c.segment(11))) }, read: 100, damaged: 20},
+		"all missing":        {damage: func(c damageCase) { c.must(os.RemoveAll(segmentsFolder(c.dir))) }, evicted: all},
+		"all and the cursor missing": {damage: func(c damageCase) {
+			c.must(os.RemoveAll(segmentsFolder(c.dir)))
+			c.must(os.RemoveAll(cursorsFolder(c.dir)))
+		}, fallen: all},
+		"a bit of the newest frame":   {damage: func(c damageCase) { c.edit(c.segment(11), flipLast) }, read: 110, damaged: 10, kept: true},
+		"the newest frame cut":        {damage: func(c damageCase) { c.edit(c.segment(11), func(b []byte) []byte { return b[:len(b)-3] }) }, read: 110, damaged: 10, kept: true},
+		"the newest frame cut off":    {damage: func(c damageCase) { c.edit(c.segment(11), func(b []byte) []byte { return b[:lastOffset(b)] }) }, read: 110, damaged: 10},
+		"the newest segment's frames": {damage: func(c damageCase) { c.edit(c.segment(11), zero(segmentHeaderSize, 1<<20)) }, read: 100, damaged: 20, kept: true},
+		"the newest segment zeroed":   {damage: func(c damageCase) { c.edit(c.segment(11), zero(0, 1<<20)) }, read: 100, damaged: 20, kept: true},
+		"the newest's header, and rubbish behind the one before": {damage: func(c damageCase) {
+			c.edit(c.segment(11), zero(0, segmentHeaderSize))
+			c.edit(c.segment(9), flipLast)
+		}, read: all, kept: true},
 		"two swapped": {damage: func(c damageCase) {
 			c.rename(c.segment(3), c.segment(3)+"x")
 			c.rename(c.segment(9), c.segment(3))
@@ -223,6 +236,21 @@ func tableOffset(b []byte) int {
 		off += h.size()
 	}
 }
+
+// lastOffset is where the last frame of an open segment begins.
+func lastOffset(b []byte) (last int) {
+	for off := segmentHeaderSize; off < len(b); {
+		h, err := decodeFrameHeader(b[off:])
+		if err != nil {
+			panic(err)
+		}
+		last = off
+		off += h.size()
+	}
+	return last
+}
+
+func flipLast(b []byte) []byte { return flip(lastOffset(b) + frameHeaderSize + 1)(b) }
 
 func flipTable(b []byte) []byte { return flip(tableOffset(b) + frameHeaderSize + 1)(b) }
 

@@ -82,11 +82,16 @@
 //	│ magic │ CRC   │ generation │ log id  │ seq     │ segment │ offset   │ totals   │
 //	│ u32   │ of 8..│ u64        │ 16      │ u64     │ u64     │ i64      │ 3 × u64  │
 //	└───────┴───────┴────────────┴─────────┴─────────┴─────────┴──────────┴──────────┘
-//	80                84
-//	┌────────────────┬────────────────────────────┐
-//	│ state len u32  │ state, up to 4012 bytes    │
-//	└────────────────┴────────────────────────────┘
+//	80           88             112             116
+//	┌────────────┬──────────────┬───────────────┬──────────────────────────┐
+//	│ synced seq │ synced       │ state len u32 │ state, up to 3980 bytes  │
+//	│ u64        │ totals 3×u64 │               │                          │
+//	└────────────┴──────────────┴───────────────┴──────────────────────────┘
 //
+// The first seq, segment, offset and totals are the endpoint's position. The
+// synced ones are how far the log was known to be on the disk when the slot was
+// written, which no file of the log itself can tell: a newest frame that is
+// damaged looks like one that was torn.
 // The valid slot with the larger generation holds. A slot is written over only
 // when the other has been synced, so that between two syncs the same one is
 // written again and again.
@@ -162,16 +167,18 @@
 //     swapped, gets it back. One with a damaged header stays: its frames stand
 //     for themselves.
 //  3. Read the newest segment, frame by frame. What follows its last whole
-//     frame is a torn write and is cut off. If it has no frame and no header
+//     frame is kept in the quarantine and cut off: a torn write, or, if it had
+//     been synced, damage, which 5 counts. If it has no frame and no header
 //     either, it is removed if it is no longer than that, and the segment
 //     before it is read in its place.
 //  4. Sequence number, totals and floor go on from its last frame, or its
 //     header; in any case with a number above all that the segments stepped
 //     over can hold, which have fewer frames than bytes. A floor more than a
 //     day ahead of the clock is not believed.
-//  5. Read the cursors. If one has passed more than the segments have, because
-//     the machine lost frames that were shipped without having been synced, or
-//     because they are set aside, sequence number and totals go on from there.
+//  5. Read the cursors. If one has passed more than the segments have, or was
+//     saved when more had been synced, sequence number and totals go on from
+//     there, and readers count the difference: it was damaged, or shipped
+//     without having been synced, or is set aside.
 //  6. If the segment is of our version, not sealed, and nothing in it is
 //     damaged, appends go on in it. Otherwise the first of them begins a new one.
 //  7. Sync the segments that were written to in the last minute before the

@@ -177,7 +177,7 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	err := l.syncer.to(maxSeq)
 	for _, c := range l.cursors.list() {
-		err = errors.Join(err, c.Close())
+		err = errors.Join(err, c.noteEnd(), c.Close())
 	}
 	l.syncer.mu.Lock()
 	defer l.syncer.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 
@@ -62,6 +63,7 @@ type Reader struct {
 	seq      uint64
 	series   []SeriesEntry
 	damaged  bool // a frame of this segment could not be read
+	torn     bool // the last call of Next ended before bytes that are no frame
 	payloads *payloadDecoder
 }
 
@@ -138,13 +140,14 @@ func (r *Reader) Next(f *Frame) error {
 // nextFrame decodes the next frame that has not been passed. io.EOF means
 // that the segment has no more for now.
 func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
-	for {
+	for r.torn = false; ; {
 		h, frame, err := r.frames.at(r.offset, l.end)
 		if errors.Is(err, errDamaged) {
 			var next int64
 			if next, err = r.frames.next(r.offset+1, l.end); err != nil {
 				if errors.Is(err, io.EOF) && !l.final {
 					r.frames.forget() // perhaps it is being written just now
+					r.torn = true
 				}
 				if errors.Is(err, io.EOF) && l.final {
 					r.noteDamage(r.offset, l.end, r.complete(l))
@@ -203,6 +206,14 @@ type Damage struct {
 	// with it: it is of the series table, which only matters when a frame is
 	// damaged too, or what a failed write or sync has left.
 	Spare bool
+}
+
+// Torn returns the place behind the newest frame that cannot be read, when
+// Next has returned io.EOF; false if there is none. A process that is writing
+// it just now, a frame that was torn, and damage look the same: a start keeps
+// the bytes in the quarantine, and counts what of them had been synced.
+func (r *Reader) Torn() (Damage, bool) {
+	return Damage{Segment: r.segment, From: r.offset, To: math.MaxInt64}, r.torn
 }
 
 func (r *Reader) noteDamage(from, to int64, spare bool) {

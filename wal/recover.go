@@ -104,9 +104,9 @@ func (l *Log) recoverEnd(headers []segmentHeader) {
 	l.segments = slices.DeleteFunc(l.segments, func(s segment) bool { return s.size < 0 })
 }
 
-// recoverSegment reads a whole segment, and cuts its torn tail. The log's end
-// is there if no newer segment had it. It returns false if there was nothing
-// in it to go on from.
+// recoverSegment reads a whole segment. If no newer one had the log's end it is
+// there, and what follows the last whole frame is cut off. It returns false if
+// there was nothing in it to go on from.
 func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	s := &l.segments[i]
 	path := l.segmentPath(s.first)
@@ -126,9 +126,10 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 		return false, f.Close()
 	}
 	cut := s.size - t.end
-	if cut > 0 {
+	if cut > 0 && l.end == (Position{}) {
+		l.quarantine.keep(f, Damage{Segment: s.first, From: t.end, To: s.size})
 		err := f.Truncate(opCutTail, t.end)
-		l.log.Warn("torn tail of the log is cut at the last whole frame", "segment", path, "bytes", cut, "err", err)
+		l.log.Warn("the log is cut at its last whole frame", "segment", path, "bytes", cut, "err", err)
 		if err != nil {
 			t.damaged = true
 		} else {
@@ -322,24 +323,29 @@ func readCursors(fs FileSystem, path string) (cursors []cursorRecord, bytes int6
 	return cursors, bytes, nil
 }
 
-// followCursors raises the log's end to what cursors have passed. A power loss
-// with SyncNever can take frames that have been shipped, and so can an older
-// version that cannot read them: their sequence numbers and totals are not
-// used again.
+// followCursors raises the log's end to what cursors have passed, and to what
+// had been synced when they were saved. Damage can take frames from there, a
+// power loss with SyncNever, and an older version that cannot read them: their
+// sequence numbers and totals are not used again, so that readers count them.
 func (l *Log) followCursors(cursors []cursorRecord) {
 	for _, c := range cursors {
 		if c.id != l.id {
 			continue
 		}
-		if c.position.Seq > l.end.Seq {
-			l.log.Warn("log ends before what has been read of it; its sequence numbers go on after that",
-				"seq", l.end.Seq, "cursor_seq", c.position.Seq)
-			l.stopContinuing()
-			l.end.Seq = c.position.Seq
-		}
-		if l.open == nil {
-			l.end.Totals = maxTotals(l.end.Totals, c.position.Totals)
-		}
+		l.follow(logEnd{c.position.Seq, c.position.Totals})
+		l.follow(c.synced)
+	}
+}
+
+func (l *Log) follow(end logEnd) {
+	if end.seq > l.end.Seq {
+		l.log.Warn("log ends before what has been in it; its sequence numbers go on after that, and what is missing is counted",
+			"seq", l.end.Seq, "cursor_seq", end.seq, "missing_samples", missing(l.end.Totals, end.totals).Samples)
+		l.stopContinuing()
+		l.end.Seq = end.seq
+	}
+	if l.open == nil {
+		l.end.Totals = maxTotals(l.end.Totals, end.totals)
 	}
 }
 

@@ -3,6 +3,7 @@ package wal
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -244,5 +245,34 @@ func TestReadFollows(t *testing.T) {
 		if len(got) != 20 || !evicted.IsZero() || !damaged.IsZero() {
 			t.Fatalf("round %d: read %d, evicted %+v, damaged %+v", i, len(got), evicted, damaged)
 		}
+		torn := Damage{Segment: l.end.Segment, From: l.end.Offset, To: math.MaxInt64}
+		if d, ok := r.Torn(); ok != (i%3 == 0) || ok && d != torn {
+			t.Errorf("round %d: torn %+v, %t; want %+v", i, d, ok, torn)
+		}
+	}
+}
+
+// TestOnlyTheEndIsCut damages the end of a segment before the newest, whose
+// header says nothing: it stays as it is, and what is missing is counted.
+func TestOnlyTheEndIsCut(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Path: dir, SegmentBytes: 1})
+	for i := range 2 {
+		now := testStart.Add(time.Duration(i) * time.Second)
+		mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+	}
+	size := l.segments[0].size
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := damageCase{t, dir}
+	c.edit(c.segment(1), zero(segmentHeaderSize, 1<<20))
+	c.edit(c.segment(2), zero(0, segmentHeaderSize))
+	l = openTest(t, Options{Path: dir})
+	if l.segments[0].size != size || len(readSegment(t, l, 1)) != int(size) {
+		t.Errorf("%d bytes are left of %d", len(readSegment(t, l, 1)), size)
+	}
+	if got, _, damaged := readFrom(t, l, Position{}); len(got) != 10 || damaged.Samples != 10 {
+		t.Errorf("%d samples read, damaged %+v", len(got), damaged)
 	}
 }

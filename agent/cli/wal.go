@@ -175,14 +175,23 @@ func verify(g *global) error {
 	})
 	var read, damaged, removed wal.Totals
 	progress := newProgress(g.stderr, o)
-	err = eachFrame(ctx, r, func(f *wal.Frame) error {
+	count := func(f *wal.Frame) error {
 		read, damaged, removed = read.Add(f.Counts), damaged.Add(f.Damaged), removed.Add(f.Evicted)
 		progress.at(f.Position, time.Now())
 		return nil
-	})
+	}
+	err = eachFrame(ctx, r, count)
+	if _, torn := r.Torn(); torn && err == nil {
+		err = eachFrame(ctx, r, count) // it may have been written by now
+	}
 	progress.end()
 	if err != nil {
 		return err
+	}
+	if d, torn := r.Torn(); torn {
+		places++
+		fmt.Fprintf(g.stdout, "segment %020d: cannot be read from byte %d to its end\n", d.Segment, d.From)
+		fmt.Fprintln(g.stdout, "  which the next start keeps in the quarantine; what of it had been synced is counted then")
 	}
 	for _, c := range o.Cursors {
 		if c.Problem != "" {

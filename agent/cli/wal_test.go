@@ -102,6 +102,7 @@ func TestWAL(t *testing.T) {
 	damage("segments/00000000000000000001.seg", info.Size()-2, "??") // its series table
 	damage("segments/00000000000000000003.seg", 200, "??")
 	damage("segments/00000000000000000005.seg", 20, "??")
+	damage("segments/00000000000000000005.seg", 301, "half a frame")
 	damage("cursors/quick.cursor", 8, "??")
 	damage("cursors/quick.cursor", 4096+8, "??")
 	if err := os.WriteFile("data/segments/00000000000000000004.seg", []byte("something else"), 0o600); err != nil {
