@@ -17,6 +17,7 @@ const (
 	failedConnect failure = "connect"    // the server could not be reached
 	failedTimeout failure = "timeout"    // the query ran into its timeout
 	failedQuery   failure = "query"      // the server refused the query or broke off; its exposition is malformed
+	failedLimit   failure = "limit"      // the result has more rows or samples than on_limit: drop takes
 	failedAppend  failure = "append"     // the log could not be written
 	clockBack     failure = "clock_back" // nothing was run; counted among the skipped ticks
 )
@@ -24,6 +25,7 @@ const (
 func classify(err error) failure {
 	var connect *sources.ConnectError
 	var unwritten *appendError
+	var over *limitError
 	switch {
 	case err == nil:
 		return ""
@@ -31,6 +33,8 @@ func classify(err error) failure {
 		return failedConnect
 	case errors.Is(err, context.DeadlineExceeded):
 		return failedTimeout
+	case errors.As(err, &over):
+		return failedLimit
 	case errors.As(err, &unwritten):
 		return failedAppend
 	case errors.Is(err, errClockBack):

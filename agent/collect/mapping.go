@@ -1,15 +1,18 @@
 package collect
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 
 	"sql2metrics/config"
 	"sql2metrics/sources"
@@ -20,143 +23,86 @@ import (
 // cannot use is refused alone: the other cells, rows and metrics go on.
 type mapper struct {
 	metric config.Metric
-	family family
+	meta   wal.Metadata
 	target target
 	values *values
+	shape  shape
 	refusals
-
-	series map[string]*series // by the key that rowKey makes
-	// Rows mostly come in the order of the round before, so each series knows
-	// the one that came after it. Comparing that one's key is cheaper than
-	// looking a key up.
-	first  series  // its next is the first series of a round
-	before *series // the one found last
+	nulls int // cells that on_null turned into numbers
 
 	// Where the columns of the current result are. A result is recognised by
 	// its Columns slice.
 	columns []string
-	keys    []int
-	cells   []int
+	keys    []int // of the key labels
+	cells   []int // of shape.columns; -1: none is wanted
 	missing error
 
-	key []byte
+	key  []byte // of the row, see rowKey
+	text []byte // of a cell
 }
 
-// target is what a scrape would have attached to every series of a source.
-type target struct {
-	labels labels.Labels // config.Source.Labels: also on the page
-	remote labels.Labels // job and instance: only in the log
-}
-
-func newTarget(job, instance string, extra labels.Labels) target {
-	return target{
-		labels: extra,
-		remote: labels.FromStrings(model.JobLabel, job, model.InstanceLabel, instance),
-	}
-}
-
-// attach returns the label set for the log and the one for the page. lb holds
-// the series' own labels, and is used up.
-func (t target) attach(name string, lb *labels.Builder) (log, page labels.Labels) {
-	t.labels.Range(func(l labels.Label) { lb.Set(l.Name, l.Value) })
-	page = lb.Labels()
-	lb.Set(model.MetricNameLabel, name)
-	t.remote.Range(func(l labels.Label) { lb.Set(l.Name, l.Value) })
-	return lb.Labels(), page
-}
-
-// override returns the label set for the log and the one for the page of a
-// series that was scraped whole. A label that the target has too keeps its
-// value as exported_<name>, as Prometheus does it without honor_labels; the
-// page does not yet do so for job and instance, which it does not attach.
-func (t target) override(exposed labels.Labels) (log, page labels.Labels) {
-	lb := labels.NewBuilder(exposed)
-	override(lb, exposed, t.labels)
-	page = lb.Del(model.MetricNameLabel).Labels()
-	lb.Reset(exposed)
-	override(lb, exposed, t.labels, t.remote)
-	return lb.Labels(), page
-}
-
-func override(lb *labels.Builder, exposed labels.Labels, attached ...labels.Labels) {
-	var conflicts []labels.Label
-	for _, lset := range attached {
-		lset.Range(func(l labels.Label) {
-			if v := exposed.Get(l.Name); v != "" {
-				conflicts = append(conflicts, labels.Label{Name: l.Name, Value: v})
-			}
-			lb.Set(l.Name, l.Value)
-		})
-	}
-	// Shorter names first, so that a label of the target that is itself called
-	// exported_ is found taken.
-	slices.SortStableFunc(conflicts, func(a, b labels.Label) int { return len(a.Name) - len(b.Name) })
-	for _, l := range conflicts {
-		name := model.ExportedLabelPrefix + l.Name
-		for lb.Get(name) != "" {
-			name = model.ExportedLabelPrefix + name
-		}
-		lb.Set(name, l.Value)
-	}
+// shape is what a type of metric makes of rows.
+type shape interface {
+	// columns are those it reads beside the key labels, for cells; an empty one
+	// is not wanted.
+	columns() []string
+	begin()
+	// row takes a row that has all columns, and whose key is in mapper.key.
+	row(r *sources.Row)
+	// end adds to the round what took more than one row. After cut, rows are
+	// missing behind the last one.
+	end(cut bool)
 }
 
 func newMapper(m config.Metric, t target, v *values) *mapper {
-	return &mapper{
+	all := &mapper{
 		metric: m,
-		family: family{m.Name, wal.Metadata{Type: model.MetricType(m.Type), Help: m.Help}},
+		meta:   wal.Metadata{Type: model.MetricType(m.Type), Help: m.Help, Unit: m.Unit},
 		target: t,
 		values: v,
-		series: map[string]*series{},
 	}
+	all.shape = newShape(all)
+	return all
 }
 
-// row adds the row's samples to the round.
+func newShape(m *mapper) shape {
+	switch m.metric.Type {
+	case config.Histogram:
+		return newHistograms(m)
+	case config.Summary:
+		return newSummaries(m)
+	case config.StateSet:
+		return newStateset(m)
+	case config.Info:
+		// OpenMetrics calls the family by its name without _info, and Prometheus
+		// the series by that with it.
+		one := 1.0
+		return newScalar(m, strings.TrimSuffix(m.metric.Name, "_info")+"_info", &one)
+	}
+	return newScalar(m, m.metric.Name, m.metric.StaticValue)
+}
+
+// begin prepares for the rows of a round.
+func (m *mapper) begin() { m.shape.begin() }
+
+// row adds the row's samples to the round, or keeps them for end.
 func (m *mapper) row(r *sources.Row) {
 	if !sameSlice(m.columns, r.Columns) {
 		m.missing = m.resolve(r.Columns)
 	}
 	if m.missing != nil {
-		if m.refuse(refusedMissingColumn, len(m.metric.Values)) {
+		if m.refuse(refusedMissingColumn, max(1, len(m.metric.Values))) {
 			m.explain(refusedMissingColumn, m.missing)
 		}
 		return
 	}
 	m.rowKey(r)
-	prefix := len(m.key)
-	for i, cell := range m.cells {
-		x, err := r.Values[cell].Float()
-		if err != nil {
-			m.refuseValue(r, cell, err)
-			continue
-		}
-		m.key = binary.AppendUvarint(m.key[:prefix], uint64(i))
-		s := m.find()
-		if s == nil {
-			if s, err = m.newSeries(r, i); err != nil {
-				if m.refuse(refusedInvalidLabel, len(m.cells)-i) {
-					m.explain(refusedInvalidLabel, err)
-				}
-				return
-			}
-		}
-		m.before.next = s
-		m.before = s
-		if !m.values.add(s, x) && m.refuse(refusedDuplicate, 1) {
-			m.explain(refusedDuplicate, fmt.Errorf("two rows have the labels %s and the first one counts: add a column to key_labels or aggregate in the query", s.page))
-		}
-	}
+	m.shape.row(r)
 }
 
-// begin prepares for the rows of a round.
-func (m *mapper) begin() { m.before = &m.first }
-
-// find returns the series of m.key, nil if it is new.
-func (m *mapper) find() *series {
-	if s := m.before.next; s != nil && !s.dropped && s.key == string(m.key) {
-		return s
-	}
-	return m.series[string(m.key)]
-}
+// end comes after the last row of a good result, or with cut the last one
+// before a limit, and before values.finish.
+func (m *mapper) end(cut bool) { m.shape.end(cut) }
 
 // rowKey sets m.key to the label cells of the row, each behind its length so
 // that no two rows run into each other.
@@ -170,22 +116,70 @@ func (m *mapper) rowKey(r *sources.Row) {
 	}
 }
 
-func (m *mapper) refuseValue(r *sources.Row, cell int, err error) {
-	switch v := r.Values[cell]; {
-	case v.IsNull():
-		if m.refuse(refusedNull, 1) {
-			m.explain(refusedNull, fmt.Errorf("column %q is NULL", r.Columns[cell]))
-		}
-	case m.refuse(refusedUnparsable, 1):
-		m.explain(refusedUnparsable, fmt.Errorf("column %q is %q: %w", r.Columns[cell], v.AppendText(nil), err))
+// number reads the cell of the i-th column, by on_null and value_map. A cell
+// that is no number is refused.
+func (m *mapper) number(r *sources.Row, i int) (float64, bool) {
+	v := r.Values[m.cells[i]]
+	if v.IsNull() {
+		return m.null(r, i)
 	}
+	if m.metric.ValueMap != nil {
+		m.text = v.AppendText(m.text[:0])
+		if x, ok := m.metric.ValueMap[string(m.text)]; ok {
+			return x, true
+		}
+		if x, ok := m.metric.ValueMap[string(bytes.TrimSpace(m.text))]; ok {
+			return x, true
+		}
+	}
+	x, err := v.Float()
+	if err != nil {
+		m.refuseText(r, i, err)
+		return 0, false
+	}
+	return x, true
+}
+
+// null is the number that the NULL in the i-th column stands for.
+func (m *mapper) null(r *sources.Row, i int) (float64, bool) {
+	switch m.metric.OnNull {
+	case config.OnNullZero:
+		m.nulls++
+		return 0, true
+	case config.OnNullNaN:
+		m.nulls++
+		return math.Float64frombits(value.NormalNaN), true
+	}
+	m.refuseNull(r, i)
+	return 0, false
+}
+
+func (m *mapper) refuseNull(r *sources.Row, i int) {
+	if m.refuse(refusedNull, 1) {
+		m.explain(refusedNull, fmt.Errorf("column %q is NULL: leave such rows out of the query, or set on_null", r.Columns[m.cells[i]]))
+	}
+}
+
+func (m *mapper) refuseText(r *sources.Row, i int, err error) {
+	if m.refuse(refusedUnparsable, 1) {
+		cell := m.cells[i]
+		m.explain(refusedUnparsable, fmt.Errorf("column %q is %q: %w: convert it in the query, or name it in value_map",
+			r.Columns[cell], r.Values[cell].AppendText(nil), err))
+	}
+}
+
+// optional reads the cell of the i-th column, which may be NULL or not wanted.
+func (m *mapper) optional(r *sources.Row, i int) (float64, bool) {
+	if m.cells[i] < 0 || r.Values[m.cells[i]].IsNull() {
+		return 0, false
+	}
+	return m.number(r, i)
 }
 
 var errNotUTF8 = errors.New("label values must be UTF-8: convert the column in the query")
 
-// newSeries makes the series of the i-th value column in the row and keeps it
-// under m.key.
-func (m *mapper) newSeries(r *sources.Row, i int) (*series, error) {
+// rowLabels returns the labels of the row that are not the target's.
+func (m *mapper) rowLabels(r *sources.Row) (*labels.Builder, *refused) {
 	lb := labels.NewBuilder(labels.EmptyLabels())
 	for name, v := range m.metric.StaticLabels {
 		lb.Set(name, v)
@@ -193,34 +187,37 @@ func (m *mapper) newSeries(r *sources.Row, i int) (*series, error) {
 	for j, k := range m.keys {
 		text := r.Values[k].AppendText(nil)
 		if !utf8.Valid(text) {
-			return nil, fmt.Errorf("column %q is %q: %w", r.Columns[k], text, errNotUTF8)
+			return nil, &refused{refusedInvalidLabel, fmt.Errorf("column %q is %q: %w", r.Columns[k], text, errNotUTF8)}
 		}
 		lb.Set(m.metric.KeyLabels[j], string(text))
 	}
-	if m.metric.ValueLabel != "" {
-		lb.Set(m.metric.ValueLabel, m.metric.Values[i])
+	return lb, nil
+}
+
+// seriesOf takes a series from the log, unless its labels or their number are
+// beyond a limit. lb is used up.
+func (m *mapper) seriesOf(f *family, lb *labels.Builder) (*series, *refused) {
+	inLog, onPage := m.target.attach(f.name, lb)
+	if why := checkLabels(inLog, m.metric.LabelLimits); why != nil {
+		return nil, why
 	}
-	inLog, onPage := m.target.attach(m.family.name, lb)
-	key := string(m.key)
-	s := &series{
-		key:    key,
-		family: &m.family,
-		handle: m.values.log.Series(inLog, m.family.meta),
-		page:   onPage,
-		forget: func() { delete(m.series, key) },
+	if !m.values.limit.take(1) {
+		return nil, overSeriesLimit
 	}
-	m.series[key] = s
-	return s, nil
+	return &series{family: f, handle: m.values.log.Series(inLog, f.meta), page: onPage}, nil
 }
 
 // resolve finds the metric's columns in a result: by their exact names, else
 // regardless of case, because some databases fold it.
 func (m *mapper) resolve(columns []string) error {
 	m.columns = columns
-	m.keys, m.cells = m.keys[:0], m.cells[:0]
 	var absent []string
 	find := func(into []int, names []string) []int {
 		for _, name := range names {
+			if name == "" {
+				into = append(into, -1)
+				continue
+			}
 			at := slices.Index(columns, name)
 			if at < 0 {
 				at = slices.IndexFunc(columns, func(c string) bool { return strings.EqualFold(c, name) })
@@ -232,8 +229,8 @@ func (m *mapper) resolve(columns []string) error {
 		}
 		return into
 	}
-	m.keys = find(m.keys, m.metric.KeyLabels)
-	m.cells = find(m.cells, m.metric.Values)
+	m.keys = find(m.keys[:0], m.metric.KeyLabels)
+	m.cells = find(m.cells[:0], m.shape.columns())
 	if len(absent) > 0 {
 		return fmt.Errorf("the result has no column %s; it has %s", strings.Join(absent, ", "), quoted(columns))
 	}

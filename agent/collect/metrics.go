@@ -15,6 +15,9 @@ type Metrics struct {
 	samples     *prometheus.CounterVec
 	series      *prometheus.GaugeVec
 	refused     *prometheus.CounterVec
+	nulls       *prometheus.CounterVec
+	resets      *prometheus.CounterVec
+	truncated   *prometheus.CounterVec
 	stale       *prometheus.CounterVec
 	errors      *prometheus.CounterVec
 	skipped     *prometheus.CounterVec
@@ -42,9 +45,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rows:        counter("sql2metrics_query_rows_total", "Rows read."),
 		samples:     counter("sql2metrics_query_samples_total", "Samples appended to the log, stale markers included."),
 		series:      gauge("sql2metrics_query_series", "Series in the last good result."),
-		refused:     counter("sql2metrics_query_samples_refused_total", "Cells that became no sample, by reason: null, unparsable, duplicate, missing_column, invalid_label, time.", "reason"),
+		refused:     counter("sql2metrics_query_samples_refused_total", "Cells that became no sample, by reason: "+reasonList()+".", "reason"),
+		nulls:       counter("sql2metrics_query_nulls_replaced_total", "Cells that are NULL and became a number by on_null."),
+		resets:      counter("sql2metrics_query_resets_total", "Counters whose value was below their last one; it is passed on as it is."),
+		truncated:   counter("sql2metrics_query_truncated_total", "Results of which on_limit: truncate left out what came behind a limit."),
 		stale:       counter("sql2metrics_query_stale_markers_total", "Series marked stale because a result lacked them or the query failed."),
-		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, timeout, query, append.", "reason"),
+		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, timeout, query, limit, append.", "reason"),
 		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, clock_back.", "reason"),
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sql2metrics_source_up",
@@ -52,7 +58,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"source"}),
 	}
 	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.rows, m.samples, m.series,
-		m.refused, m.stale, m.errors, m.skipped, m.up)
+		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.up)
 	return m
 }
 
@@ -67,6 +73,9 @@ type queryMetrics struct {
 	rows        prometheus.Counter
 	samples     prometheus.Counter
 	series      prometheus.Gauge
+	nulls       prometheus.Counter
+	resets      prometheus.Counter
+	truncated   prometheus.Counter
 	stale       prometheus.Counter
 	errors      map[failure]prometheus.Counter
 	overrun     prometheus.Counter
@@ -88,12 +97,15 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 		rows:        m.rows.With(l),
 		samples:     m.samples.With(l),
 		series:      m.series.With(l),
+		nulls:       m.nulls.With(l),
+		resets:      m.resets.With(l),
+		truncated:   m.truncated.With(l),
 		stale:       m.stale.With(l),
 		errors:      map[failure]prometheus.Counter{},
 		overrun:     skipped.WithLabelValues("overrun"),
 		clockBack:   skipped.WithLabelValues("clock_back"),
 	}
-	for _, f := range []failure{failedConnect, failedTimeout, failedQuery, failedAppend} {
+	for _, f := range []failure{failedConnect, failedTimeout, failedQuery, failedLimit, failedAppend} {
 		q.errors[f] = errors.WithLabelValues(string(f))
 	}
 	for why := range reasons {
@@ -109,7 +121,7 @@ func (q *queryMetrics) remove() {
 	for _, g := range []*prometheus.GaugeVec{m.lastRun, m.lastSuccess, m.series} {
 		g.DeletePartialMatch(q.labels)
 	}
-	for _, c := range []*prometheus.CounterVec{m.rows, m.samples, m.refused, m.stale, m.errors, m.skipped} {
+	for _, c := range []*prometheus.CounterVec{m.rows, m.samples, m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped} {
 		c.DeletePartialMatch(q.labels)
 	}
 }

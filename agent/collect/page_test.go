@@ -161,7 +161,7 @@ func TestCloseTakesTheWorkersMetricsAway(t *testing.T) {
 	for _, mf := range left {
 		t.Errorf("%s is left", mf.GetName())
 	}
-	if len(r.mappers[0].series) != 0 {
+	if len(r.mappers[0].shape.(*scalar).series) != 0 {
 		t.Error("series are left")
 	}
 }

@@ -1,23 +1,43 @@
 package collect
 
+import "strings"
+
 // reason says why a cell became no sample; its String is the value of the
 // label reason of sql2metrics_query_samples_refused_total.
 type reason int
 
 // The closed list of reasons.
 const (
-	refusedNull          reason = iota // the value is NULL
-	refusedUnparsable                  // the value is not a number
-	refusedDuplicate                   // an earlier row of the round had the same labels
-	refusedMissingColumn               // the result lacks a column
-	refusedInvalidLabel                // a label value is not UTF-8
-	refusedTime                        // the log has a sample of the series that is not older
+	refusedNull             reason = iota // the value is NULL
+	refusedUnparsable                     // the value is not a number
+	refusedDuplicate                      // another row of the round had the same labels
+	refusedMissingColumn                  // the result lacks a column
+	refusedInvalidLabel                   // a label value is not UTF-8
+	refusedLabelLimit                     // too many labels, or one that is too long
+	refusedSeriesLimit                    // limits.max_series
+	refusedUnknownState                   // not one of the states of a stateset
+	refusedNaN                            // an observation that is in no bucket
+	refusedInvalidHistogram               // buckets that make no histogram: the whole of it
+	refusedInvalidQuantile                // not from 0 to 1
+	refusedTime                           // the log has a sample of the series that is not older
 	reasons
 )
 
+var reasonNames = [reasons]string{
+	"null", "unparsable", "duplicate", "missing_column", "invalid_label", "label_limit", "series_limit",
+	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "time",
+}
+
 // String returns the label value.
-func (r reason) String() string {
-	return [reasons]string{"null", "unparsable", "duplicate", "missing_column", "invalid_label", "time"}[r]
+func (r reason) String() string { return reasonNames[r] }
+
+// reasonList is the closed list as a sentence has it.
+func reasonList() string { return strings.Join(reasonNames[:], ", ") }
+
+// refused is why something became no sample.
+type refused struct {
+	reason reason
+	err    error
 }
 
 // refusals counts the cells of one metric that became no sample, round by
@@ -37,6 +57,13 @@ func (r *refusals) refuse(why reason, n int) (explain bool) {
 
 // explain keeps what to log about a reason.
 func (r *refusals) explain(why reason, err error) { r.why[why] = err }
+
+// refuseAs is refuse for a reason that has its explanation with it.
+func (r *refusals) refuseAs(why *refused, n int) {
+	if r.refuse(why.reason, n) {
+		r.explain(why.reason, why.err)
+	}
+}
 
 // end closes the round: report is called for each reason that occurred in it,
 // with err only where the round before did not have it.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -33,6 +34,12 @@ type series struct {
 	// back to the log.
 	forget  func()
 	dropped bool // it has been forgotten
+
+	// Where it is in the round being collected: among the points, and if it is
+	// no native histogram, among the samples.
+	at, sample int
+	// last is the value of a counter in the last good round.
+	last float64
 
 	// For the mapper: how its rows are recognised.
 	key  string
@@ -68,14 +75,20 @@ type shown struct {
 // allocates nothing.
 type values struct {
 	log    *wal.Log
-	number uint64 // of the round being collected
-	stamp  int64  // its timestamp, Unix milliseconds
+	limit  *SeriesLimit // nil: none
+	most   int          // samples of a round; 0: no bound
+	number uint64       // of the round being collected
+	stamp  int64        // its timestamp, Unix milliseconds
 	round  wal.Round
 	timed  wal.Round // the samples with their own time
 	now    []point
 	kept   int       // how many of now were in last
 	aside  []point   // those with their own time
+	over   bool      // there were more than most
+	resets int       // counters of the round below their last value
 	again  wal.Round // the last good round, for another time
+
+	withdrawn []*series
 
 	mu        sync.Mutex
 	last      []point // the last good round; guarded by mu, written by the worker only
@@ -95,8 +108,28 @@ func (v *values) begin(stamp time.Time) {
 	v.timed.OwnTime = true
 	v.now = v.now[:0]
 	v.aside = v.aside[:0]
-	v.kept = 0
+	v.kept, v.over, v.resets = 0, false, 0
 }
+
+// fits tells whether so many more samples may be in the round. The first that
+// do not fit are noted for overLimit.
+func (v *values) fits(n int) bool {
+	if v.most > 0 && len(v.now)+len(v.aside)+n > v.most {
+		v.over = true
+	}
+	return !v.over
+}
+
+// overLimit returns a [*limitError] if the round had more samples than it may.
+func (v *values) overLimit() error {
+	if v.over {
+		return &limitError{"samples", "sample_limit", v.most}
+	}
+	return nil
+}
+
+// has tells whether the series has been in the round, also if it was withdrawn.
+func (v *values) has(s *series) bool { return s.round == v.number }
 
 // add puts a value into the round. It returns false and does nothing if the
 // series has one already.
@@ -104,6 +137,7 @@ func (v *values) add(s *series, x float64) bool {
 	if !v.enter(point{series: s, v: x}) {
 		return false
 	}
+	s.sample = len(v.round.Samples)
 	v.round.Samples = append(v.round.Samples, wal.Sample{Series: s.handle, T: v.stamp, V: x})
 	return true
 }
@@ -125,8 +159,51 @@ func (v *values) enter(p point) bool {
 	if p.series.live {
 		v.kept++
 	}
+	p.series.at = len(v.now)
 	v.now = append(v.now, p)
 	return true
+}
+
+// of returns the value that the series has in the round.
+func (v *values) of(s *series) float64 { return v.now[s.at].v }
+
+// replace gives the series another value in the round.
+func (v *values) replace(s *series, x float64) {
+	v.now[s.at].v = x
+	v.round.Samples[s.sample].V = x
+}
+
+// withdraw takes the value of the series out of the round, and keeps others
+// out. It returns false if that has been done.
+func (v *values) withdraw(s *series) bool {
+	if v.now[s.at].series == nil {
+		return false
+	}
+	v.now[s.at].series = nil
+	v.round.Samples[s.sample].Series = nil
+	v.withdrawn = append(v.withdrawn, s)
+	return true
+}
+
+// settle closes the gaps that withdraw left. It comes after the last sample.
+func (v *values) settle() {
+	if len(v.withdrawn) == 0 {
+		return
+	}
+	v.now = slices.DeleteFunc(v.now, func(p point) bool { return p.series == nil })
+	v.round.Samples = slices.DeleteFunc(v.round.Samples, func(s wal.Sample) bool { return s.Series == nil })
+	var unborn []point
+	for _, s := range v.withdrawn {
+		s.round = 0
+		if s.live {
+			v.kept--
+		} else {
+			unborn = append(unborn, point{series: s})
+		}
+	}
+	v.drop(unborn)
+	clear(v.withdrawn)
+	v.withdrawn = v.withdrawn[:0]
 }
 
 // addTimed puts a value with its own time, Unix milliseconds, beside the
@@ -149,6 +226,7 @@ func (v *values) addTimedHistogram(s *series, st, at int64, h *histogram.Histogr
 // stale marker, the round is appended to the log, and the page shows it. An
 // error is the log's; the page shows the round all the same.
 func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err error) {
+	v.settle()
 	var gone []point
 	if v.kept < len(v.last) {
 		for _, p := range v.last {
@@ -162,7 +240,14 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		markStale(&v.round, gone, v.stamp)
 	}
 	for _, p := range v.now {
-		p.series.live = true
+		s := p.series
+		if s.family.meta.Type == model.MetricTypeCounter {
+			if s.live && p.v < s.last {
+				v.resets++
+			}
+			s.last = p.v
+		}
+		s.live = true
 	}
 	appended, err = v.log.Append(&v.round, now)
 	if len(v.aside) > 0 {
@@ -187,6 +272,7 @@ func (v *values) fail(now time.Time) (stale int, appended wal.Appended, err erro
 // abandon ends a round that must leave no trace, as when the agent stops in
 // the middle of it.
 func (v *values) abandon() {
+	v.settle()
 	var unborn []point
 	for _, p := range v.now {
 		if !p.series.live {
@@ -211,7 +297,13 @@ func (v *values) close() {
 func markStale(r *wal.Round, gone []point, stamp int64) {
 	marker := math.Float64frombits(value.StaleNaN)
 	for _, p := range gone {
-		if p.native() {
+		switch {
+		case p.fh != nil:
+			r.Histograms = append(r.Histograms, wal.Histogram{
+				Series: p.series.handle, T: stamp, FH: &histogram.FloatHistogram{Sum: marker},
+			})
+			continue
+		case p.h != nil:
 			r.Histograms = append(r.Histograms, wal.Histogram{
 				Series: p.series.handle, T: stamp, H: &histogram.Histogram{Sum: marker},
 			})
@@ -228,6 +320,7 @@ func (v *values) drop(gone []point) {
 			p.series.dropped, p.series.next = true, nil
 			p.series.forget()
 			v.log.Release(p.series.handle)
+			v.limit.giveBack(1)
 		}
 	}
 }

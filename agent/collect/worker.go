@@ -20,7 +20,7 @@ import (
 	"sql2metrics/wal"
 )
 
-// WorkerOptions are what a Worker is made of. All fields are needed.
+// WorkerOptions are what a Worker is made of. All fields are needed but Limit.
 type WorkerOptions struct {
 	Source  config.Source
 	Query   config.Query
@@ -28,6 +28,7 @@ type WorkerOptions struct {
 	Health  *Health        // likewise
 	Log     *wal.Log
 	Metrics *Metrics
+	Limit   *SeriesLimit // shared by all workers of the agent; nil: none
 	Logger  *slog.Logger
 	Clock   func() time.Time
 }
@@ -58,7 +59,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		query:  o.Query,
 		client: o.Client,
 		health: o.Health,
-		values: values{log: o.Log},
+		values: values{log: o.Log, limit: o.Limit, most: o.Query.Policies.SampleLimit},
 		account: account{
 			what:    "query",
 			shared:  true,
@@ -136,26 +137,48 @@ const watchdog = 2 * time.Second
 func (w *Worker) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.query.Timeout+watchdog)
 	defer cancel()
-	return w.client.Query(ctx, w.query, w.each)
+	err := w.client.Query(ctx, w.query, w.each)
+	cut := w.truncates(err)
+	if err != nil && !cut {
+		return err
+	}
+	for _, m := range w.mappers {
+		m.end(cut)
+	}
+	err = w.values.overLimit()
+	if cut || w.truncates(err) {
+		w.metrics.truncated.Inc()
+		return nil
+	}
+	return err
+}
+
+// truncates tells whether err is a limit, and what came before it is used.
+func (w *Worker) truncates(err error) bool {
+	var over *limitError
+	return w.query.Policies.OnLimit == config.OnLimitTruncate && errors.As(err, &over)
 }
 
 // points implements [Shown].
 func (w *Worker) points(dst []shown) []shown { return w.values.points(dst) }
 
 func (w *Worker) row(r *sources.Row) error {
+	if err := overRows(w.query.Policies, w.rows+1); err != nil {
+		return err
+	}
 	w.rows++
 	for _, m := range w.mappers {
 		m.row(r)
 	}
-	return nil
+	return w.values.overLimit()
 }
 
 func (w *Worker) succeed(tick, now time.Time) error {
-	n := len(w.values.now)
 	stale, appended, err := w.values.finish(now)
 	w.appended(stale, appended)
 	w.endRefusals()
-	w.metrics.series.Set(float64(n))
+	w.metrics.series.Set(float64(len(w.values.last)))
+	w.metrics.resets.Add(float64(w.values.resets))
 	if err != nil {
 		return w.failed(&appendError{err})
 	}
@@ -180,6 +203,8 @@ func (w *Worker) fail(cause error, now time.Time) error {
 func (w *Worker) endRefusals() {
 	for _, m := range w.mappers {
 		w.refusedIn(&m.refusals, "metric", m.metric.Name)
+		w.metrics.nulls.Add(float64(m.nulls))
+		m.nulls = 0
 	}
 	w.refusedIn(&w.late)
 }

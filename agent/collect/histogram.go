@@ -1,0 +1,272 @@
+package collect
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/histogram"
+
+	"sql2metrics/config"
+	"sql2metrics/sources"
+)
+
+// histograms make one histogram of the rows with the same key labels. They
+// take each row alone, in any order, and make the histogram at the end.
+type histograms struct {
+	gathering[histogramRows]
+	options config.HistogramOptions
+	sparse  *resolution // of native histograms with exponential buckets
+	out     []measured
+	scratch histogram.Histogram
+}
+
+// histogramRows is what the rows of a histogram say.
+type histogramRows struct {
+	observations
+	refused  bool // as a whole
+	buckets  []bucket
+	rowSum   given[float64]
+	rowCount given[uint64]
+	emitted  *histogram.Histogram // the native one of the round before
+}
+
+// given is what a column says that rows need not have.
+type given[T any] struct {
+	v  T
+	is bool
+}
+
+// bucket is a bucket as it is written in a row.
+type bucket struct {
+	le float64
+	n  uint64
+}
+
+func newHistograms(m *mapper) *histograms {
+	h := &histograms{gathering: newGathering[histogramRows](m, model.BucketLabel), options: *m.metric.HistogramOptions}
+	if o := h.options; o.Native && o.Mode != config.HistogramBuckets && len(o.Bounds) == 0 {
+		h.sparse = newResolution(o.Schema)
+	}
+	return h
+}
+
+// columns are the observation, or the sum, the count and the buckets.
+func (h *histograms) columns() []string {
+	o := h.options
+	switch {
+	case o.Mode != config.HistogramBuckets:
+		return []string{o.Value}
+	case o.Le != "":
+		return []string{o.Sum, o.Count, o.Le, o.Bucket}
+	}
+	all := []string{o.Sum, o.Count}
+	for _, b := range o.Columns {
+		all = append(all, b.Column)
+	}
+	return all
+}
+
+// Where the columns of mode buckets are in mapper.cells.
+const (
+	bucketsSum = iota
+	bucketsCount
+	bucketsFirst // of the buckets; or that of le, followed by that of the count
+)
+
+func (h *histograms) row(r *sources.Row) {
+	g, first := h.of(r)
+	if g == nil {
+		return
+	}
+	rows := &g.rows
+	if first {
+		rows.begin(h)
+	}
+	switch {
+	case h.options.Mode != config.HistogramBuckets:
+		h.observe(r, rows)
+	case h.options.Le != "":
+		h.bucketRow(r, rows)
+	case first || h.again(rows):
+		h.bucketColumns(r, rows)
+	}
+}
+
+func (rows *histogramRows) begin(h *histograms) {
+	if h.options.Mode != config.HistogramBuckets {
+		rows.bounds, rows.sparse = h.options.Bounds, h.sparse
+	}
+	rows.reset()
+	rows.refused, rows.buckets = false, rows.buckets[:0]
+	rows.rowSum, rows.rowCount = given[float64]{}, given[uint64]{}
+}
+
+// observe takes a row that is an observation. One that is refused costs itself.
+func (h *histograms) observe(r *sources.Row, rows *histogramRows) {
+	x, ok := h.number(r, 0)
+	if !ok {
+		return
+	}
+	if err := rows.observe(x); err != nil && h.refuse(refusedNaN, 1) {
+		h.explain(refusedNaN, fmt.Errorf("column %q: %w", h.options.Value, err))
+	}
+}
+
+// bucketRow takes a row that is a bucket. One that is refused costs the
+// histogram: without it the others would say something else.
+func (h *histograms) bucketRow(r *sources.Row, rows *histogramRows) {
+	had := h.sumAndCount(r, rows, false)
+	cell := r.Values[h.cells[bucketsFirst]]
+	if cell.IsNull() && had {
+		return // a row for the sum and the count alone
+	}
+	le, err := cell.Float()
+	if err != nil || math.IsNaN(le) || math.IsInf(le, -1) {
+		rows.refused = true
+		switch {
+		case cell.IsNull():
+			h.refuseNull(r, bucketsFirst)
+		case err != nil:
+			h.refuseText(r, bucketsFirst, err)
+		case h.refuse(refusedInvalidHistogram, 1):
+			h.explain(refusedInvalidHistogram, fmt.Errorf("column %q is %v, which no observation is below", h.options.Le, le))
+		}
+		return
+	}
+	if n, ok := h.count(r, bucketsFirst+1); ok {
+		rows.buckets = append(rows.buckets, bucket{le, n})
+	} else {
+		rows.refused = true
+	}
+}
+
+// bucketColumns takes a row that is a histogram.
+func (h *histograms) bucketColumns(r *sources.Row, rows *histogramRows) {
+	h.sumAndCount(r, rows, true)
+	for i, c := range h.options.Columns {
+		if n, ok := h.count(r, bucketsFirst+i); ok {
+			rows.buckets = append(rows.buckets, bucket{c.Le, n})
+		} else {
+			rows.refused = true
+		}
+	}
+}
+
+// again tells whether another row that is the same histogram is taken as well.
+func (h *histograms) again(rows *histogramRows) bool {
+	switch h.metric.OnDuplicate {
+	case config.OnDuplicateSum: // equal buckets are added up at the end
+		h.refuse(refusedDuplicate, 1)
+		return true
+	case config.OnDuplicateLast:
+		h.refuse(refusedDuplicate, 1)
+		rows.begin(h)
+		return true
+	case config.OnDuplicateDrop:
+		rows.refused = true
+	}
+	h.refuseDuplicate("are the same histogram")
+	return false
+}
+
+func (h *histograms) refuseDuplicate(what string) {
+	if h.refuse(refusedDuplicate, 1) {
+		h.explain(refusedDuplicate, fmt.Errorf("two rows %s: add a column to key_labels, aggregate in the query, or set on_duplicate", what))
+	}
+}
+
+// sumAndCount takes those of the row and tells whether it has one of them. Of
+// several rows the last counts, or with add all of them.
+func (h *histograms) sumAndCount(r *sources.Row, rows *histogramRows, add bool) bool {
+	sum, hasSum := h.optional(r, bucketsSum)
+	if hasSum && add {
+		sum += rows.rowSum.v
+	}
+	if hasSum {
+		rows.rowSum = given[float64]{sum, true}
+	}
+	if c := h.cells[bucketsCount]; c < 0 || r.Values[c].IsNull() {
+		return hasSum
+	}
+	n, ok := h.count(r, bucketsCount)
+	if !ok {
+		rows.refused = true
+		return true
+	}
+	if add {
+		n += rows.rowCount.v
+	}
+	rows.rowCount = given[uint64]{n, true}
+	return true
+}
+
+// maxCount is the largest count that a float64 surely has exactly.
+const maxCount = 1 << 53
+
+// count reads a count of observations.
+func (h *histograms) count(r *sources.Row, i int) (uint64, bool) {
+	x, ok := h.number(r, i)
+	if !ok {
+		return 0, false
+	}
+	if !(x >= 0 && x <= maxCount) || x != math.Trunc(x) {
+		if h.refuse(refusedInvalidHistogram, 1) {
+			h.explain(refusedInvalidHistogram, fmt.Errorf("column %q is %v: it is a count, a whole number from 0 to 2^53", r.Columns[h.cells[i]], x))
+		}
+		return 0, false
+	}
+	return uint64(x), true
+}
+
+func (h *histograms) end(cut bool) {
+	if cut && h.last != nil && h.options.Mode == config.HistogramBuckets {
+		h.last.rows.refused = true // its buckets may not be all there
+	}
+	for _, g := range h.round {
+		rows := &g.rows
+		if h.options.Mode == config.HistogramBuckets && !rows.refused {
+			if why := h.gather(rows); why != nil {
+				h.refuseAs(why, 1)
+				rows.refused = true
+			}
+		}
+		if !rows.refused {
+			h.emitHistogram(g)
+		}
+	}
+	h.settle()
+}
+
+// emitHistogram adds the observations of g to the round, in the forms that are
+// wanted.
+func (h *histograms) emitHistogram(g *gathered[histogramRows]) {
+	o := &g.rows.observations
+	h.out = h.out[:0]
+	if h.options.Classic {
+		below := uint64(0)
+		for i, le := range o.bounds {
+			below += o.counts[i]
+			h.out = append(h.out, measured{part{roleBucket, le}, float64(below)})
+		}
+		h.out = append(h.out, measured{part{roleBucket, math.Inf(1)}, float64(o.count)})
+		if !o.noSum {
+			h.out = append(h.out, measured{part{role: roleSum}, o.total()})
+		}
+		h.out = append(h.out, measured{part{role: roleCount}, float64(o.count)})
+	}
+	if !h.options.Native {
+		h.emit(g, h.out, nil)
+		return
+	}
+	if h.options.Mode == config.HistogramSnapshot {
+		h.scratch.CounterResetHint = histogram.GaugeType // the next may well have fewer
+	}
+	o.native(&h.scratch)
+	// What was emitted is not written to again: it is on the page, and may be
+	// sent once more.
+	if g.rows.emitted == nil || !g.rows.emitted.Equals(&h.scratch) {
+		g.rows.emitted = h.scratch.Copy()
+	}
+	h.emit(g, h.out, g.rows.emitted)
+}
