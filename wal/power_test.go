@@ -186,13 +186,32 @@ func (m *powerModel) rot() {
 	if i < 0 || i > len(m.l.segments)-3 {
 		return
 	}
-	for n := m.l.segments[i].start.Samples; n < m.l.segments[i+1].start.Samples; n++ {
+	m.rotIn(m.d.files[path], m.l.segments[i].start, m.l.segments[i+1].start)
+}
+
+// rotAny damages a few bytes of any segment, the newest one too, while no log
+// is open.
+func (m *powerModel) rotAny() {
+	i := m.rng.IntN(len(m.l.segments))
+	s := m.l.segments[i]
+	f := m.d.files[m.l.segmentPath(s.first)]
+	if f == nil || len(f.content) == 0 {
+		return
+	}
+	end := m.l.end.Totals
+	if i+1 < len(m.l.segments) {
+		end = m.l.segments[i+1].start
+	}
+	m.rotIn(f, s.start, end)
+}
+
+// rotIn damages a few bytes of a file that has the samples of a range.
+func (m *powerModel) rotIn(f *diskFile, from, to Totals) {
+	for n := from.Samples; n < to.Samples; n++ {
 		m.risky[int(n)] = true
 	}
-	f := m.d.files[path]
 	at := m.rng.IntN(len(f.content))
-	to := min(at+1+m.rng.IntN(300), len(f.content))
-	for j := at; j < to; j++ {
+	for j := at; j < min(at+1+m.rng.IntN(300), len(f.content)); j++ {
 		f.content[j] ^= byte(1 + m.rng.IntN(255))
 	}
 	f.synced = slices.Clone(f.content)
@@ -212,7 +231,14 @@ func (m *powerModel) restart(cut bool) {
 			m.reopen()
 			return
 		}
+		if m.rng.IntN(3) == 0 {
+			m.rotAny()
+		}
 		m.open()
+		// Whatever has rotted, an end that was orderly is known.
+		if got := int(m.l.Stats().Appended.Samples); got != len(m.log) {
+			m.Fatalf("log has %d samples after an orderly end, model %d", got, len(m.log))
+		}
 		m.mustSync()
 		return
 	}
