@@ -3,7 +3,6 @@ package sources
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -69,20 +68,10 @@ func newPgPool(s config.Source, now func() time.Time) (*pgPool, error) {
 }
 
 // acquire returns a connection that nobody else uses, a new one if fresh. It
-// waits for a free slot at most as long as wait. The caller releases it.
+// waits for a slot at most as long as wait. The caller releases it.
 func (p *pgPool) acquire(ctx context.Context, wait time.Duration, fresh bool) (*pgConn, error) {
-	var overdue <-chan time.Time
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		overdue = timer.C
-	}
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-overdue:
-		return nil, fmt.Errorf("all %d connections were busy; raise max_connections or spread the queries: %w", cap(p.slots), &timeoutError{wait})
+	if err := takeSlot(ctx, p.slots, wait); err != nil {
+		return nil, err
 	}
 	if fresh {
 		p.dropIdle()

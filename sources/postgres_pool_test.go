@@ -2,7 +2,6 @@ package sources_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -118,7 +117,7 @@ func TestPostgresBusyConnections(t *testing.T) {
 		q := query("SELECT 1")
 		q.Timeout = 50 * time.Millisecond
 		err := s.Query(t.Context(), q, ignore)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "raise max_connections") {
+		if !errors.As(err, new(*sources.BusyError)) || !strings.Contains(err.Error(), "raise max_connections") {
 			t.Errorf("error is %v", err)
 		}
 		return nil

@@ -25,8 +25,9 @@ type Source interface {
 	//
 	// All other errors name the source and the query. Under the names there is
 	// the cause of ctx when it ended, a [*ConnectError] when the server could
-	// not be reached or refused the login, and [context.DeadlineExceeded] when
-	// q.Timeout was over.
+	// not be reached or refused the login, a [*BusyError] when no connection
+	// became free within q.Timeout, and [context.DeadlineExceeded] when the
+	// query then ran for longer than q.Timeout.
 	Query(ctx context.Context, q config.Query, each func(*Row) error) error
 
 	// Ping asks the server for nothing but an answer. It uses a connection of

@@ -124,19 +124,17 @@ func (s *sqlite) Close() error {
 }
 
 // onConn runs fn on a connection that nobody else uses, with ctx limited to
-// limit.
+// limit. It waits for one as long as that.
 func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(context.Context, *sqliteConn) error) error {
+	if err := takeSlot(ctx, s.slots, limit); err != nil {
+		return err
+	}
+	defer func() { <-s.slots }()
 	timed := ctx
 	if limit > 0 {
 		var cancel context.CancelFunc
 		timed, cancel = context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 		defer cancel()
-	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-timed.Done():
-		return fmt.Errorf("all %d connections were busy; raise max_connections or spread the queries: %w", cap(s.slots), context.Cause(timed))
 	}
 	c, err := s.connection()
 	if err != nil {
