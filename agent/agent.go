@@ -45,6 +45,7 @@ type Agent struct {
 	registry *prometheus.Registry
 	page     *collect.Page
 	metrics  *collect.Metrics
+	limit    *collect.SeriesLimit
 
 	log       *wal.Log
 	shippers  []*remotewrite.Shipper
@@ -122,6 +123,7 @@ func newAgent(o Options) *Agent {
 	)
 	a.page = collect.NewPage(a.registry, a.registry)
 	a.metrics = collect.NewMetrics(a.registry)
+	a.limit = collect.NewSeriesLimit(o.Config.Limits.MaxSeries)
 	return a
 }
 

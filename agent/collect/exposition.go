@@ -139,6 +139,11 @@ func (x *exposition) sample(p textparse.Parser, r reading, latest int64) error {
 			x.scraped++
 			return err
 		}
+		if l == nil {
+			x.scraped++
+			x.refuseAs(overSeriesLimit, 1)
+			return nil
+		}
 	}
 	if l.series == nil {
 		l.start.set(x.values.number, r.v)

@@ -122,7 +122,8 @@ func (ls *lines) find(raw []byte, f *exposed) (l *line, known bool) {
 	return l, true
 }
 
-// learn makes the line with those bytes and labels.
+// learn makes the line with those bytes and labels; nil if it is of a series
+// that would be one too many for the agent.
 func (ls *lines) learn(raw []byte, lset labels.Labels, f *exposed) (*line, error) {
 	name := lset.Get(model.MetricNameLabel)
 	if name == "" {
@@ -143,11 +144,13 @@ func (ls *lines) learn(raw []byte, lset labels.Labels, f *exposed) (*line, error
 		var meta wal.Metadata
 		if f.has(name) {
 			meta = f.meta
-			if starts {
-				l.start = ls.start(f, lset)
-			}
 		}
-		l.series = ls.take(inLog, onPage, family{name, meta})
+		if l.series = ls.take(inLog, onPage, family{name, meta}); l.series == nil {
+			return nil, nil
+		}
+		if starts && f.has(name) {
+			l.start = ls.start(f, lset)
+		}
 	}
 	old := ls.known[string(raw)]
 	if old != nil {
@@ -161,10 +164,14 @@ func (ls *lines) learn(raw []byte, lset labels.Labels, f *exposed) (*line, error
 }
 
 // take returns the series with those labels, which may have another spelling
-// already.
+// already; nil if it is new and one too many.
 func (ls *lines) take(inLog, onPage labels.Labels, f family) *scraped {
 	handle := ls.values.log.Series(inLog, f.meta)
 	s := ls.series[handle]
+	if s == nil && !ls.values.limit.take(1) {
+		ls.values.log.Release(handle)
+		return nil
+	}
 	if s == nil {
 		s = &scraped{series: series{family: &f, handle: handle, page: onPage}}
 		ls.series[handle] = s
@@ -235,6 +242,7 @@ func (ls *lines) drop(l *line) {
 		if s.spellings--; s.spellings == 0 {
 			delete(ls.series, s.handle)
 			ls.values.log.Release(s.handle)
+			ls.values.limit.giveBack(1)
 		}
 	}
 	if s := l.start; s != nil {

@@ -15,12 +15,13 @@ import (
 	"sql2metrics/wal"
 )
 
-// ScrapeOptions are what a Scrape is made of. All fields are needed.
+// ScrapeOptions are what a Scrape is made of. All fields are needed but Limit.
 type ScrapeOptions struct {
 	Source     config.Source
 	Exposition *sources.Exposition // not closed by the worker
 	Log        *wal.Log
 	Metrics    *Metrics
+	Limit      *SeriesLimit // shared by all workers of the agent; nil: none
 	Logger     *slog.Logger
 	Clock      func() time.Time
 }
@@ -79,7 +80,7 @@ func NewScrape(o ScrapeOptions) *Scrape {
 	s := &Scrape{
 		source: name,
 		client: o.Exposition,
-		values: values{log: o.Log},
+		values: values{log: o.Log, limit: o.Limit},
 		account: account{
 			what:    "scrape",
 			metrics: o.Metrics.query(name, "", "scrape"),
