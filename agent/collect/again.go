@@ -12,6 +12,10 @@ import (
 // resend appends the last good round once more, stamped stamp. Samples with
 // their own time are not among it.
 func (v *values) resend(stamp time.Time) (samples int, appended wal.Appended, err error) {
+	if !v.tenure.enter() {
+		return 0, wal.Appended{}, errRetired
+	}
+	defer v.tenure.leave()
 	r, t := v.emptyAgain(), stamp.UnixMilli()
 	for _, p := range v.last {
 		if p.native() {
@@ -28,6 +32,10 @@ func (v *values) resend(stamp time.Time) (samples int, appended wal.Appended, er
 // stamped stamp, and the page shows none. They are forgotten by the end of the
 // next round, which marks none of them again.
 func (v *values) expire(stamp time.Time) (stale int, appended wal.Appended, err error) {
+	if !v.tenure.enter() {
+		return 0, wal.Appended{}, errRetired
+	}
+	defer v.tenure.leave()
 	r := v.emptyAgain()
 	markStale(r, v.last, stamp.UnixMilli())
 	appended, err = v.log.Append(r, stamp)

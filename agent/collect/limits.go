@@ -50,6 +50,14 @@ func (l *SeriesLimit) take(n int) bool {
 	return true
 }
 
+// add counts n series that another worker has already, so that no bound is
+// asked.
+func (l *SeriesLimit) add(n int) {
+	if l != nil {
+		l.live.Add(int64(n))
+	}
+}
+
 func (l *SeriesLimit) giveBack(n int) {
 	if l != nil {
 		l.live.Add(int64(-n))

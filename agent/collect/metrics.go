@@ -1,6 +1,8 @@
 package collect
 
 import (
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +24,10 @@ type Metrics struct {
 	errors      *prometheus.CounterVec
 	skipped     *prometheus.CounterVec
 	up          *prometheus.GaugeVec
+	discarded   prometheus.Counter
+
+	mu    sync.Mutex
+	users map[string]int // workers by what names their metrics
 }
 
 // NewMetrics makes the metrics and registers them with reg; call it once per
@@ -56,15 +62,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sql2metrics_source_up",
 			Help: "Whether the source answered when last asked; goes to remote write as up.",
 		}, []string{"source"}),
+		discarded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sql2metrics_query_results_discarded_total",
+			Help: "Results that came when a reload had replaced the query, or the agent was stopping.",
+		}),
+		users: map[string]int{},
 	}
 	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.rows, m.samples, m.series,
-		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.up)
+		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.up, m.discarded)
 	return m
 }
 
 // queryMetrics are the metrics of one worker, looked up once.
 type queryMetrics struct {
 	all    *Metrics
+	key    string // of its users
 	labels prometheus.Labels
 
 	duration    prometheus.Observer
@@ -80,16 +92,22 @@ type queryMetrics struct {
 	errors      map[failure]prometheus.Counter
 	overrun     prometheus.Counter
 	clockBack   prometheus.Counter
+	discarded   prometheus.Counter
 	refused     [reasons]prometheus.Counter
 }
 
 func (m *Metrics) query(source, collector, query string) *queryMetrics {
 	l := prometheus.Labels{"source": source, "collector": collector, "query": query}
+	key := strings.Join([]string{source, collector, query}, "\xff")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.users[key]++
 	errors := m.errors.MustCurryWith(l)
 	skipped := m.skipped.MustCurryWith(l)
 	refused := m.refused.MustCurryWith(l)
 	q := &queryMetrics{
 		all:         m,
+		key:         key,
 		labels:      l,
 		duration:    m.duration.With(l),
 		lastRun:     m.lastRun.With(l),
@@ -104,6 +122,7 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 		errors:      map[failure]prometheus.Counter{},
 		overrun:     skipped.WithLabelValues("overrun"),
 		clockBack:   skipped.WithLabelValues("clock_back"),
+		discarded:   m.discarded,
 	}
 	for _, f := range []failure{failedConnect, failedTimeout, failedQuery, failedLimit, failedAppend} {
 		q.errors[f] = errors.WithLabelValues(string(f))
@@ -114,9 +133,43 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 	return q
 }
 
-// remove takes the worker's metrics off the registry's page.
+// sourceUp is for as many workers as call it, until each has called
+// forgetSourceUp.
+func (m *Metrics) sourceUp(source string) prometheus.Gauge {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.users[source]++
+	return m.up.WithLabelValues(source)
+}
+
+func (m *Metrics) forgetSourceUp(source string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left(source) {
+		m.up.DeleteLabelValues(source)
+	}
+}
+
+// left takes a user of the metrics of that key away, and tells whether it was
+// the last one. In a reload the next one is there before the last one goes, and
+// counts on.
+func (m *Metrics) left(key string) bool {
+	if m.users[key]--; m.users[key] > 0 {
+		return false
+	}
+	delete(m.users, key)
+	return true
+}
+
+// remove takes the worker's metrics off the registry's page, if no other worker
+// has the same.
 func (q *queryMetrics) remove() {
 	m := q.all
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.left(q.key) {
+		return
+	}
 	m.duration.DeletePartialMatch(q.labels)
 	for _, g := range []*prometheus.GaugeVec{m.lastRun, m.lastSuccess, m.series} {
 		g.DeletePartialMatch(q.labels)

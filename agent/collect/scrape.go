@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +45,11 @@ type Scrape struct {
 	up    prometheus.Gauge
 	gone  func() // takes up off the page
 
-	lastStamp int64 // of the newest round, Unix milliseconds
+	lastStamp   int64         // of the newest round, Unix milliseconds
+	took        time.Duration // by the newest scrape
+	prepared    bool          // values has a round that Prepare collected
+	first       error         // why that is a failed one
+	accompanied atomic.Bool   // companions have samples
 }
 
 // companionFamilies are the series that go with each scrape, as Prometheus
@@ -88,8 +93,8 @@ func NewScrape(o ScrapeOptions) *Scrape {
 		},
 		loop:  newLoop(o.Source.Interval, name, o.Source.Timeout, o.Clock),
 		clock: o.Clock,
-		up:    o.Metrics.up.WithLabelValues(name),
-		gone:  func() { o.Metrics.up.DeleteLabelValues(name) },
+		up:    o.Metrics.sourceUp(name),
+		gone:  func() { o.Metrics.forgetSourceUp(name) },
 	}
 	s.exposition = newExposition(name, t, &s.values)
 	for _, f := range companionFamilies {
@@ -127,8 +132,17 @@ func (s *Scrape) Step(ctx context.Context, tick time.Time) error {
 		return s.behindClock()
 	}
 	s.lastStamp = tick.UnixMilli()
-	s.metrics.lastRun.Set(seconds(tick))
+	err := s.collect(ctx, tick)
+	if ctx.Err() != nil {
+		s.discard(err)
+		return ctx.Err()
+	}
+	return s.commit(tick, err)
+}
 
+// collect scrapes for a round that is stamped tick.
+func (s *Scrape) collect(ctx context.Context, tick time.Time) error {
+	s.metrics.lastRun.Set(seconds(tick))
 	s.values.begin(tick)
 	s.exposition.begin()
 	start := s.clock()
@@ -136,22 +150,35 @@ func (s *Scrape) Step(ctx context.Context, tick time.Time) error {
 	if err == nil {
 		err = s.exposition.parse(body, contentType, start)
 	}
-	now := s.clock()
-	took := now.Sub(start)
-	s.metrics.duration.Observe(took.Seconds())
+	s.took = s.clock().Sub(start)
+	s.metrics.duration.Observe(s.took.Seconds())
 	s.metrics.rows.Add(float64(s.exposition.scraped))
-	if ctx.Err() != nil {
-		s.values.abandon()
-		s.exposition.end(false)
-		return ctx.Err()
+	return err
+}
+
+// discard drops what was collected when there is nobody left to want it.
+func (s *Scrape) discard(err error) {
+	s.values.abandon()
+	s.exposition.end(false)
+	if err == nil {
+		s.metrics.discarded.Inc()
 	}
+}
+
+// commit appends the round that was collected, or, if that failed, one of
+// stale markers.
+func (s *Scrape) commit(tick time.Time, err error) error {
 	if err != nil {
 		s.values.abandon()
 		s.values.begin(tick)
 	}
-	s.accompany(err == nil, took)
+	s.accompany(err == nil)
 	n := len(s.values.now)
-	stale, appended, appendErr := s.values.finish(now)
+	stale, appended, appendErr := s.values.finish(s.clock())
+	if errors.Is(appendErr, errRetired) {
+		s.discard(err)
+		return appendErr
+	}
 	s.exposition.end(err == nil && appendErr == nil)
 
 	s.appended(stale, appended)
@@ -173,14 +200,15 @@ func (s *Scrape) Step(ctx context.Context, tick time.Time) error {
 // accompany puts up and the scrape_* series into the round. They are not
 // among its values: they are never absent, and the page leaves them to
 // whoever scrapes it.
-func (s *Scrape) accompany(up bool, took time.Duration) {
+func (s *Scrape) accompany(up bool) {
+	s.accompanied.Store(true)
 	x := s.exposition
 	var health float64
 	if up {
 		health = 1
 	}
 	s.up.Set(health)
-	for i, v := range [...]float64{health, took.Seconds(), float64(x.scraped), float64(x.kept), float64(x.added)} {
+	for i, v := range [...]float64{health, s.took.Seconds(), float64(x.scraped), float64(x.kept), float64(x.added)} {
 		s.values.round.Samples = append(s.values.round.Samples, wal.Sample{Series: s.companions[i], T: s.values.stamp, V: v})
 	}
 }

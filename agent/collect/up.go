@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -86,10 +88,13 @@ type Up struct {
 	loop    loop
 	clock   func() time.Time
 	metrics *Metrics
+	shown   prometheus.Gauge
 	logger  *slog.Logger
 
 	last    time.Time // the tick before
 	failing bool      // the last sample could not be appended
+	tenure  tenure
+	begun   atomic.Bool // the series has a sample
 }
 
 // NewUp returns a worker that has not run yet. Close it when it has stopped.
@@ -108,6 +113,7 @@ func NewUp(o UpOptions) *Up {
 		loop:    newLoop(o.Source.Interval, o.Source.Name, o.Source.Timeout, o.Clock),
 		clock:   o.Clock,
 		metrics: o.Metrics,
+		shown:   o.Metrics.sourceUp(o.Source.Name),
 		logger:  o.Logger.With("source", o.Source.Name),
 	}
 }
@@ -134,11 +140,28 @@ func (u *Up) Step(ctx context.Context, tick time.Time) error {
 		}
 		u.health.tell(err)
 	}
+	if !u.append(tick, err) {
+		return errRetired
+	}
+	if known {
+		return nil // whoever found out backs off itself
+	}
+	return err
+}
+
+// append appends a sample of up as the source answered; false: the worker was
+// replaced meanwhile.
+func (u *Up) append(tick time.Time, answer error) bool {
+	if !u.tenure.enter() {
+		return false
+	}
+	defer u.tenure.leave()
+	u.begun.Store(true)
 	var v float64
-	if err == nil {
+	if answer == nil {
 		v = 1
 	}
-	u.metrics.up.WithLabelValues(u.source.Name).Set(v)
+	u.shown.Set(v)
 	u.round.Samples = append(u.round.Samples[:0], wal.Sample{Series: u.series, T: tick.UnixMilli(), V: v})
 	_, unwritten := u.log.Append(&u.round, u.clock())
 	if (unwritten != nil) != u.failing {
@@ -149,10 +172,7 @@ func (u *Up) Step(ctx context.Context, tick time.Time) error {
 			u.logger.Info("up is appended again")
 		}
 	}
-	if known {
-		return nil // whoever found out backs off itself
-	}
-	return err
+	return true
 }
 
 func (u *Up) ping(ctx context.Context) error {
@@ -165,5 +185,5 @@ func (u *Up) ping(ctx context.Context) error {
 // marker.
 func (u *Up) Close() {
 	u.log.Release(u.series)
-	u.metrics.up.DeleteLabelValues(u.source.Name)
+	u.metrics.forgetSourceUp(u.source.Name)
 }

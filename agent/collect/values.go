@@ -87,6 +87,10 @@ type values struct {
 	over   bool      // there were more than most
 	resets int       // counters of the round below their last value
 	again  wal.Round // the last good round, for another time
+	tenure tenure
+	// inherited says that last came from another worker, so that its series are
+	// found in no map.
+	inherited bool
 
 	withdrawn []*series
 
@@ -226,6 +230,11 @@ func (v *values) addTimedHistogram(s *series, st, at int64, h *histogram.Histogr
 // stale marker, the round is appended to the log, and the page shows it. An
 // error is the log's; the page shows the round all the same.
 func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err error) {
+	if !v.tenure.enter() {
+		v.abandon()
+		return 0, wal.Appended{}, errRetired
+	}
+	defer v.tenure.leave()
 	v.settle()
 	var gone []point
 	if v.kept < len(v.last) {
@@ -236,8 +245,9 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		}
 	}
 	if !v.ended {
-		stale = len(gone)
-		markStale(&v.round, gone, v.stamp)
+		unmarked := v.unmarked(gone)
+		stale = len(unmarked)
+		markStale(&v.round, unmarked, v.stamp)
 	}
 	for _, p := range v.now {
 		s := p.series
@@ -284,13 +294,9 @@ func (v *values) abandon() {
 	v.aside = v.aside[:0]
 }
 
-// close gives all series back to the log.
-func (v *values) close() {
-	v.begin(time.Time{})
-	gone := slices.Clone(v.last)
-	v.publish()
-	v.drop(gone)
-}
+// close gives all series back to the log. What a page shows stays: an answer
+// that was begun before a reload may look at it for a while.
+func (v *values) close() { v.drop(v.last) }
 
 // markStale puts a stale marker of each series into a round, of the kind its
 // last value was: a series is not to have samples and histograms at once.

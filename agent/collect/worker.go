@@ -36,6 +36,8 @@ type WorkerOptions struct {
 // Worker runs one query of one source. Its methods are for one goroutine,
 // except that a Page may look at its last values at any time.
 type Worker struct {
+	source  string
+	target  target
 	query   config.Query
 	client  sources.Source
 	health  *Health
@@ -49,6 +51,7 @@ type Worker struct {
 	clock func() time.Time
 
 	lastStamp int64 // of the newest round, Unix milliseconds
+	prepared  bool  // values has a round that Prepare collected
 }
 
 // NewWorker returns a worker that has not run yet. Close it when it has
@@ -56,6 +59,8 @@ type Worker struct {
 func NewWorker(o WorkerOptions) *Worker {
 	name := o.Source.Name + "/" + o.Query.Collector + "/" + o.Query.Name
 	w := &Worker{
+		source: o.Source.Name,
+		target: newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels),
 		query:  o.Query,
 		client: o.Client,
 		health: o.Health,
@@ -69,9 +74,8 @@ func NewWorker(o WorkerOptions) *Worker {
 		loop:  newLoop(o.Query.Clock.Interval, name, o.Query.Timeout+watchdog, o.Clock),
 		clock: o.Clock,
 	}
-	t := newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels)
 	for _, m := range o.Query.Metrics {
-		w.mappers = append(w.mappers, newMapper(m, t, &w.values))
+		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values))
 	}
 	w.each = w.row
 	return w
@@ -107,8 +111,25 @@ func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 		return w.behindClock()
 	}
 	w.lastStamp = tick.UnixMilli()
-	w.metrics.lastRun.Set(seconds(tick))
+	err := w.collect(ctx, tick)
+	if ctx.Err() != nil {
+		w.values.abandon()
+		if err == nil {
+			w.metrics.discarded.Inc()
+		}
+		return ctx.Err()
+	}
+	now := w.clock()
+	w.observeHealth(err, now)
+	if err != nil {
+		return w.fail(err, now)
+	}
+	return w.succeed(tick, now)
+}
 
+// collect runs the query for a round that is stamped tick.
+func (w *Worker) collect(ctx context.Context, tick time.Time) error {
+	w.metrics.lastRun.Set(seconds(tick))
 	w.values.begin(tick)
 	for _, m := range w.mappers {
 		m.begin()
@@ -116,18 +137,9 @@ func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 	w.rows = 0
 	start := w.clock()
 	err := w.run(ctx)
-	now := w.clock()
-	w.metrics.duration.Observe(now.Sub(start).Seconds())
+	w.metrics.duration.Observe(w.clock().Sub(start).Seconds())
 	w.metrics.rows.Add(float64(w.rows))
-	if ctx.Err() != nil {
-		w.values.abandon()
-		return ctx.Err()
-	}
-	w.observeHealth(err, now)
-	if err != nil {
-		return w.fail(err, now)
-	}
-	return w.succeed(tick, now)
+	return err
 }
 
 // watchdog is how much longer than its timeout a query may take before the
@@ -179,7 +191,11 @@ func (w *Worker) succeed(tick, now time.Time) error {
 	w.endRefusals()
 	w.metrics.series.Set(float64(len(w.values.last)))
 	w.metrics.resets.Add(float64(w.values.resets))
-	if err != nil {
+	switch {
+	case errors.Is(err, errRetired):
+		w.metrics.discarded.Inc()
+		return err
+	case err != nil:
 		return w.failed(&appendError{err})
 	}
 	w.metrics.lastSuccess.Set(seconds(tick))
