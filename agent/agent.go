@@ -45,6 +45,7 @@ type Agent struct {
 	registry *prometheus.Registry
 	page     *collect.Page
 	metrics  *collect.Metrics
+	clock    *collect.Clock
 	limit    *collect.SeriesLimit
 
 	log       *wal.Log
@@ -123,6 +124,7 @@ func newAgent(o Options) *Agent {
 	)
 	a.page = collect.NewPage(a.registry, a.registry)
 	a.metrics = collect.NewMetrics(a.registry)
+	a.clock = collect.NewClock(a.registry, a.logger)
 	a.limit = collect.NewSeriesLimit(o.Config.Limits.MaxSeries)
 	return a
 }

@@ -76,7 +76,7 @@ func (a *Agent) openWorkers() {
 			self.Instance = a.instance()
 		}
 		a.workers = append(a.workers, collect.NewSelf(collect.SelfOptions{
-			Self: self, Gatherer: a.registry, Log: a.log, Logger: a.logger, Clock: time.Now,
+			Self: self, Gatherer: a.registry, Log: a.log, Logger: a.logger, Clock: a.clock.Now,
 		}))
 	}
 }
@@ -87,14 +87,14 @@ func (a *Agent) openQueries(c client) (shown []collect.Shown) {
 	for _, q := range c.source.Queries {
 		w := collect.NewWorker(collect.WorkerOptions{
 			Source: c.source, Query: q, Client: c.database, Health: health,
-			Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: time.Now,
+			Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: a.clock.Now,
 		})
 		shown = append(shown, w)
 		a.workers = append(a.workers, w)
 	}
 	a.workers = append(a.workers, collect.NewUp(collect.UpOptions{
 		Source: c.source, Client: c.database, Health: health,
-		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: time.Now,
+		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: a.clock.Now,
 	}))
 	return shown
 }
@@ -103,7 +103,7 @@ func (a *Agent) openQueries(c client) (shown []collect.Shown) {
 func (a *Agent) openScrape(c client) collect.Shown {
 	w := collect.NewScrape(collect.ScrapeOptions{
 		Source: c.source, Exposition: c.exposition,
-		Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: time.Now,
+		Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: a.clock.Now,
 	})
 	a.workers = append(a.workers, w)
 	return w

@@ -15,6 +15,7 @@ type failure string
 
 const (
 	failedConnect failure = "connect"    // the server could not be reached
+	failedBusy    failure = "busy"       // no connection became free: all were running other queries of the source
 	failedTimeout failure = "timeout"    // the query ran into its timeout
 	failedQuery   failure = "query"      // the server refused the query or broke off; its exposition is malformed
 	failedLimit   failure = "limit"      // the result has more rows or samples than on_limit: drop takes
@@ -24,6 +25,7 @@ const (
 
 func classify(err error) failure {
 	var connect *sources.ConnectError
+	var busy *sources.BusyError
 	var unwritten *appendError
 	var over *limitError
 	switch {
@@ -31,6 +33,8 @@ func classify(err error) failure {
 		return ""
 	case errors.As(err, &connect):
 		return failedConnect
+	case errors.As(err, &busy):
+		return failedBusy
 	case errors.Is(err, context.DeadlineExceeded):
 		return failedTimeout
 	case errors.As(err, &over):

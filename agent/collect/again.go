@@ -11,9 +11,9 @@ import (
 
 // resend appends the last good round once more, stamped stamp. Samples with
 // their own time are not among it.
-func (v *values) resend(stamp time.Time) (samples int, appended wal.Appended, err error) {
+func (v *values) resend(stamp time.Time) (wal.Appended, error) {
 	if !v.tenure.enter() {
-		return 0, wal.Appended{}, errRetired
+		return wal.Appended{}, errRetired
 	}
 	defer v.tenure.leave()
 	r, t := v.emptyAgain(), stamp.UnixMilli()
@@ -24,8 +24,7 @@ func (v *values) resend(stamp time.Time) (samples int, appended wal.Appended, er
 		}
 		r.Samples = append(r.Samples, wal.Sample{Series: p.series.handle, T: t, V: p.v})
 	}
-	appended, err = v.log.Append(r, stamp)
-	return len(v.last), appended, err
+	return v.log.Append(r, stamp)
 }
 
 // expire ends the last good round where it is: its series get stale markers,

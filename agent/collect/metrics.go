@@ -23,6 +23,7 @@ type Metrics struct {
 	stale       *prometheus.CounterVec
 	errors      *prometheus.CounterVec
 	skipped     *prometheus.CounterVec
+	resent      *prometheus.CounterVec
 	up          *prometheus.GaugeVec
 	discarded   prometheus.Counter
 
@@ -43,21 +44,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sql2metrics_query_duration_seconds",
-			Help:    "Time from sending a query to its last row, failed runs included.",
+			Help:    "Time a run took, from asking for a connection to the last row, failed runs included.",
 			Buckets: []float64{.005, .025, .1, .5, 1, 2.5, 5, 10, 30, 60},
 		}, query),
 		lastRun:     gauge("sql2metrics_query_last_run_timestamp_seconds", "When the query last began to run."),
 		lastSuccess: gauge("sql2metrics_query_last_success_timestamp_seconds", "When the query last began a run that succeeded."),
 		rows:        counter("sql2metrics_query_rows_total", "Rows read."),
-		samples:     counter("sql2metrics_query_samples_total", "Samples appended to the log, stale markers included."),
+		samples:     counter("sql2metrics_query_samples_total", "Samples appended to the log, stale markers and those emitted again included."),
 		series:      gauge("sql2metrics_query_series", "Series in the last good result."),
 		refused:     counter("sql2metrics_query_samples_refused_total", "Cells that became no sample, by reason: "+reasonList()+".", "reason"),
 		nulls:       counter("sql2metrics_query_nulls_replaced_total", "Cells that are NULL and became a number by on_null."),
 		resets:      counter("sql2metrics_query_resets_total", "Counters whose value was below their last one; it is passed on as it is."),
 		truncated:   counter("sql2metrics_query_truncated_total", "Results of which on_limit: truncate left out what came behind a limit."),
 		stale:       counter("sql2metrics_query_stale_markers_total", "Series marked stale because a result lacked them or the query failed."),
-		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, timeout, query, limit, append.", "reason"),
-		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, clock_back.", "reason"),
+		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, busy, timeout, query, limit, append.", "reason"),
+		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, late, clock_back.", "reason"),
+		resent:      counter("sql2metrics_query_samples_resent_total", "Samples of a last result that were appended again with a new timestamp."),
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sql2metrics_source_up",
 			Help: "Whether the source answered when last asked; goes to remote write as up.",
@@ -69,7 +71,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		users: map[string]int{},
 	}
 	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.rows, m.samples, m.series,
-		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.up, m.discarded)
+		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.resent, m.up, m.discarded)
 	return m
 }
 
@@ -91,6 +93,8 @@ type queryMetrics struct {
 	stale       prometheus.Counter
 	errors      map[failure]prometheus.Counter
 	overrun     prometheus.Counter
+	late        prometheus.Counter
+	resent      prometheus.Counter
 	clockBack   prometheus.Counter
 	discarded   prometheus.Counter
 	refused     [reasons]prometheus.Counter
@@ -121,10 +125,12 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 		stale:       m.stale.With(l),
 		errors:      map[failure]prometheus.Counter{},
 		overrun:     skipped.WithLabelValues("overrun"),
+		late:        skipped.WithLabelValues("late"),
+		resent:      m.resent.With(l),
 		clockBack:   skipped.WithLabelValues("clock_back"),
 		discarded:   m.discarded,
 	}
-	for _, f := range []failure{failedConnect, failedTimeout, failedQuery, failedLimit, failedAppend} {
+	for _, f := range []failure{failedConnect, failedBusy, failedTimeout, failedQuery, failedLimit, failedAppend} {
 		q.errors[f] = errors.WithLabelValues(string(f))
 	}
 	for why := range reasons {
@@ -174,7 +180,7 @@ func (q *queryMetrics) remove() {
 	for _, g := range []*prometheus.GaugeVec{m.lastRun, m.lastSuccess, m.series} {
 		g.DeletePartialMatch(q.labels)
 	}
-	for _, c := range []*prometheus.CounterVec{m.rows, m.samples, m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped} {
+	for _, c := range []*prometheus.CounterVec{m.rows, m.samples, m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.resent} {
 		c.DeletePartialMatch(q.labels)
 	}
 }

@@ -91,7 +91,7 @@ func NewScrape(o ScrapeOptions) *Scrape {
 			metrics: o.Metrics.query(name, "", "scrape"),
 			logger:  o.Logger.With("source", name),
 		},
-		loop:  newLoop(o.Source.Interval, name, o.Source.Timeout, o.Clock),
+		loop:  newLoop(newSchedule(config.Clock{Interval: o.Source.Interval, RunOnStart: true}, name), o.Source.Timeout, o.Clock),
 		clock: o.Clock,
 		up:    o.Metrics.sourceUp(name),
 		gone:  func() { o.Metrics.forgetSourceUp(name) },
@@ -108,13 +108,17 @@ func NewScrape(o ScrapeOptions) *Scrape {
 // Ticks that pass while a step runs are skipped and counted. Nothing is
 // scraped between ticks, so that up keeps its pace when the target is down.
 func (s *Scrape) Run(ctx context.Context) {
-	s.loop.run(ctx, func(ctx context.Context, tick time.Time) error {
-		err := s.Step(ctx, tick)
-		if ctx.Err() == nil {
-			s.ended(err, s.exposition.scraped, len(s.values.last))
-		}
-		return nil
-	}, func(ticks int) { s.metrics.overrun.Add(float64(ticks)) })
+	s.loop.run(ctx, task{
+		step: func(ctx context.Context, tick time.Time) error {
+			err := s.Step(ctx, tick)
+			if ctx.Err() == nil {
+				s.ended(err, s.exposition.scraped, len(s.values.last))
+			}
+			return nil
+		},
+		overrun: func(ticks int) { s.metrics.overrun.Add(float64(ticks)) },
+		late:    func(ticks int) { s.metrics.late.Add(float64(ticks)) },
+	})
 }
 
 // Overdue returns for how long the loop should have turned and has not; any

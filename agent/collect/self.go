@@ -50,14 +50,14 @@ func NewSelf(o SelfOptions) *Self {
 		values:   values{log: o.Log},
 		families: map[string]*family{},
 		series:   map[string]*series{},
-		loop:     newLoop(o.Self.Interval, o.Self.Job+"/"+o.Self.Instance, 0, o.Clock),
+		loop:     newLoop(newSchedule(config.Clock{Interval: o.Self.Interval, RunOnStart: true}, o.Self.Job+"/"+o.Self.Instance), 0, o.Clock),
 		logger:   o.Logger,
 		clock:    o.Clock,
 	}
 }
 
 // Run steps at each tick until ctx ends.
-func (s *Self) Run(ctx context.Context) { s.loop.run(ctx, s.Step, func(int) {}) }
+func (s *Self) Run(ctx context.Context) { s.loop.run(ctx, task{step: s.Step}) }
 
 // Overdue returns for how long the loop should have turned and has not; any
 // goroutine may ask.

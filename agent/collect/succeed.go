@@ -114,7 +114,6 @@ func (w *Worker) begin(stamp time.Time, before []Runner) {
 		return
 	}
 	w.prepared = false
-	w.lastStamp = stamp.UnixMilli()
 	w.values.restamp(stamp)
 	w.ended(w.succeed(stamp, stamp), w.rows, len(w.values.last))
 }
@@ -127,6 +126,7 @@ func (w *Worker) attaches(o *Worker) bool {
 // inherit takes over the last values of the metrics that old has as well. The
 // round after them ends those that it does not have.
 func (w *Worker) inherit(old *Worker) {
+	w.hold.inherit(&old.hold)
 	families := map[*family]*family{}
 	for _, p := range old.values.lastGood() {
 		f, known := families[p.series.family]

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -110,7 +111,7 @@ func NewUp(o UpOptions) *Up {
 			Type: model.MetricTypeGauge,
 			Help: "Whether the source answered.",
 		}),
-		loop:    newLoop(o.Source.Interval, o.Source.Name, o.Source.Timeout, o.Clock),
+		loop:    newLoop(newSchedule(config.Clock{Interval: o.Source.Interval, RunOnStart: true}, o.Source.Name), o.Source.Timeout, o.Clock),
 		clock:   o.Clock,
 		metrics: o.Metrics,
 		shown:   o.Metrics.sourceUp(o.Source.Name),
@@ -119,7 +120,7 @@ func NewUp(o UpOptions) *Up {
 }
 
 // Run steps at each tick until ctx ends.
-func (u *Up) Run(ctx context.Context) { u.loop.run(ctx, u.Step, func(int) {}) }
+func (u *Up) Run(ctx context.Context) { u.loop.run(ctx, task{step: u.Step}) }
 
 // Overdue returns for how long the loop should have turned and has not; any
 // goroutine may ask.
@@ -134,11 +135,16 @@ func (u *Up) Step(ctx context.Context, tick time.Time) error {
 	err, known := u.health.since(u.last)
 	u.last = tick
 	if !known {
-		err = u.ping(ctx)
+		asked := u.ping(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		u.health.tell(err)
+		// Connections that are all busy with long queries say no more than was
+		// known before.
+		if busy := (*sources.BusyError)(nil); !errors.As(asked, &busy) {
+			err = asked
+			u.health.tell(err)
+		}
 	}
 	if !u.append(tick, err) {
 		return errRetired

@@ -50,14 +50,21 @@ type Worker struct {
 	loop  loop
 	clock func() time.Time
 
+	hold      hold
 	lastStamp int64 // of the newest round, Unix milliseconds
 	prepared  bool  // values has a round that Prepare collected
 }
+
+// watchdog is how much longer than it may take a query is waited for before
+// the worker gives up on the source, which keeps to its limits itself.
+const watchdog = 2 * time.Second
 
 // NewWorker returns a worker that has not run yet. Close it when it has
 // stopped.
 func NewWorker(o WorkerOptions) *Worker {
 	name := o.Source.Name + "/" + o.Query.Collector + "/" + o.Query.Name
+	// A query may wait for a connection as long as it may run.
+	longest := o.Query.Timeout + o.Source.Timeout + o.Query.Timeout + watchdog
 	w := &Worker{
 		source: o.Source.Name,
 		target: newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels),
@@ -71,8 +78,9 @@ func NewWorker(o WorkerOptions) *Worker {
 			metrics: o.Metrics.query(o.Source.Name, o.Query.Collector, o.Query.Name),
 			logger:  o.Logger.With("source", o.Source.Name, "collector", o.Query.Collector, "query", o.Query.Name),
 		},
-		loop:  newLoop(o.Query.Clock.Interval, name, o.Query.Timeout+watchdog, o.Clock),
+		loop:  newLoop(newSchedule(o.Query.Clock, name), longest, o.Clock),
 		clock: o.Clock,
+		hold:  hold{clock: o.Query.Clock},
 	}
 	for _, m := range o.Query.Metrics {
 		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values))
@@ -82,10 +90,16 @@ func NewWorker(o WorkerOptions) *Worker {
 }
 
 // Run steps at each tick until ctx ends, which also cancels a running query.
-// Ticks that pass while a step runs are skipped and counted. A server that
-// could not be reached is asked again before the next tick, with backoff.
+// Ticks that pass while a step runs are skipped and counted. A run that failed
+// is tried again before the next tick, with backoff. Between and during runs
+// the last result is emitted again when it is time, until it ends.
 func (w *Worker) Run(ctx context.Context) {
-	w.loop.run(ctx, w.turn, func(ticks int) { w.metrics.overrun.Add(float64(ticks)) })
+	w.loop.run(ctx, task{
+		step:    w.turn,
+		refresh: w.refresh,
+		overrun: func(ticks int) { w.metrics.overrun.Add(float64(ticks)) },
+		late:    func(ticks int) { w.metrics.late.Add(float64(ticks)) },
+	})
 }
 
 // Overdue returns for how long the loop should have turned and has not; any
@@ -94,40 +108,43 @@ func (w *Worker) Overdue(now time.Time) time.Duration { return w.loop.overdue(no
 
 // turn is one turn of the loop: a step, and what there is to say about it.
 func (w *Worker) turn(ctx context.Context, tick time.Time) error {
-	err := w.Step(ctx, tick)
+	step := w.Step
+	if next := w.hold.next(); !next.IsZero() && next.Before(w.clock().Add(w.loop.longest)) {
+		step = w.stepAside
+	}
+	err := step(ctx, tick)
 	if ctx.Err() == nil {
 		w.ended(err, w.rows, len(w.values.last))
 	}
 	return err
 }
 
-// Step runs the query once and appends what it found as one round, stamped
-// tick. A failed run appends stale markers for the series of the last good
-// one. The error has been counted. It wraps a [*sources.ConnectError] if the
-// server could not be reached, and [context.DeadlineExceeded] after the
-// query's timeout.
+// Step runs the query once and appends what it found as one round. It is
+// stamped tick, or with the moment of its arrival if the series have a newer
+// sample by then. What a failed run appends, if anything, are stale markers
+// for the series of the last good one, as the query's on_error says. The error
+// has been counted. It wraps a [*sources.ConnectError] if the server could not
+// be reached, and [context.DeadlineExceeded] after the query's timeout.
 func (w *Worker) Step(ctx context.Context, tick time.Time) error {
-	if tick.UnixMilli() <= w.lastStamp {
-		return w.behindClock()
+	if err := w.admit(tick); err != nil {
+		return err
 	}
-	w.lastStamp = tick.UnixMilli()
-	err := w.collect(ctx, tick)
-	if ctx.Err() != nil {
-		w.values.abandon()
-		if err == nil {
-			w.metrics.discarded.Inc()
-		}
-		return ctx.Err()
-	}
-	now := w.clock()
-	w.observeHealth(err, now)
-	if err != nil {
-		return w.fail(err, now)
-	}
-	return w.succeed(tick, now)
+	return w.commit(ctx, tick, w.collect(ctx, tick))
 }
 
-// collect runs the query for a round that is stamped tick.
+// admit refuses a tick at which no sample could be appended.
+func (w *Worker) admit(tick time.Time) error {
+	if !w.after(tick) && !w.after(w.clock()) {
+		return w.behindClock()
+	}
+	return nil
+}
+
+// after tells whether t is after the newest round.
+func (w *Worker) after(t time.Time) bool { return t.UnixMilli() > w.lastStamp }
+
+// collect runs the query for a round that is stamped tick. Nothing of it shows
+// before commit, and it leaves the last result alone.
 func (w *Worker) collect(ctx context.Context, tick time.Time) error {
 	w.metrics.lastRun.Set(seconds(tick))
 	w.values.begin(tick)
@@ -142,12 +159,8 @@ func (w *Worker) collect(ctx context.Context, tick time.Time) error {
 	return err
 }
 
-// watchdog is how much longer than its timeout a query may take before the
-// worker gives up on the source, which ends queries at their timeout itself.
-const watchdog = 2 * time.Second
-
 func (w *Worker) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, w.query.Timeout+watchdog)
+	ctx, cancel := context.WithTimeout(ctx, w.loop.longest)
 	defer cancel()
 	err := w.client.Query(ctx, w.query, w.each)
 	cut := w.truncates(err)
@@ -171,9 +184,6 @@ func (w *Worker) truncates(err error) bool {
 	return w.query.Policies.OnLimit == config.OnLimitTruncate && errors.As(err, &over)
 }
 
-// points implements [Shown].
-func (w *Worker) points(dst []shown) []shown { return w.values.points(dst) }
-
 func (w *Worker) row(r *sources.Row) error {
 	if err := overRows(w.query.Policies, w.rows+1); err != nil {
 		return err
@@ -185,35 +195,79 @@ func (w *Worker) row(r *sources.Row) error {
 	return w.values.overLimit()
 }
 
+// commit makes what was collected the last result, unless err says that it
+// failed.
+func (w *Worker) commit(ctx context.Context, tick time.Time, err error) error {
+	now := w.clock()
+	if ctx.Err() != nil {
+		w.values.abandon()
+		if err == nil {
+			w.metrics.discarded.Inc()
+		}
+		return ctx.Err()
+	}
+	w.observeHealth(err, now)
+	if err != nil {
+		return w.fail(err, now)
+	}
+	return w.succeed(tick, now)
+}
+
 func (w *Worker) succeed(tick, now time.Time) error {
+	defer w.endRefusals()
+	stamp := tick
+	if !w.after(stamp) {
+		stamp = now
+		w.values.restamp(stamp)
+	}
+	if !w.after(stamp) {
+		w.values.abandon()
+		return w.behindClock()
+	}
 	stale, appended, err := w.values.finish(now)
-	w.appended(stale, appended)
-	w.endRefusals()
-	w.metrics.series.Set(float64(len(w.values.last)))
-	w.metrics.resets.Add(float64(w.values.resets))
-	switch {
-	case errors.Is(err, errRetired):
+	if errors.Is(err, errRetired) {
 		w.metrics.discarded.Inc()
 		return err
-	case err != nil:
+	}
+	w.lastStamp = stamp.UnixMilli()
+	w.hold.begin(stamp, now)
+	w.appended(stale, appended)
+	w.metrics.series.Set(float64(len(w.values.last)))
+	w.metrics.resets.Add(float64(w.values.resets))
+	if err != nil {
 		return w.failed(&appendError{err})
 	}
 	w.metrics.lastSuccess.Set(seconds(tick))
 	return nil
 }
 
+// fail ends a run that failed. The last result is kept, or ends with stale
+// markers; while the clock is behind its newest sample they would be refused.
 func (w *Worker) fail(cause error, now time.Time) error {
+	defer w.endRefusals()
+	if w.hold.fail(now) || !w.after(now) {
+		w.values.abandon()
+		return w.failed(cause)
+	}
 	stale, appended, err := w.values.fail(now)
+	return w.failed(errors.Join(cause, w.ends(now, stale, appended, err)))
+}
+
+// ends notes that the last result has ended with stale markers.
+func (w *Worker) ends(now time.Time, stale int, appended wal.Appended, err error) error {
+	if errors.Is(err, errRetired) {
+		return nil
+	}
+	w.hold.end()
 	w.appended(stale, appended)
-	w.endRefusals()
 	w.metrics.series.Set(0)
-	if stamp := now.UnixMilli(); stale > 0 && stamp > w.lastStamp {
-		w.lastStamp = stamp
+	if stale > 0 {
+		w.lastStamp = now.UnixMilli()
 	}
 	if err != nil {
-		cause = errors.Join(cause, w.failed(&appendError{err}))
+		return w.failed(&appendError{err})
 	}
-	return w.failed(cause)
+	return nil
 }
 
 func (w *Worker) endRefusals() {
@@ -226,16 +280,21 @@ func (w *Worker) endRefusals() {
 }
 
 // observeHealth tells the source's other workers what the run says about it. A
-// timeout says nothing: the server may be busy with the query, or gone.
+// timeout says nothing: the server may be busy with the query, or gone. Nor
+// does a run that got no connection.
 func (w *Worker) observeHealth(err error, now time.Time) {
-	if err == nil || classify(err) != failedTimeout {
-		var unreached *sources.ConnectError
-		if !errors.As(err, &unreached) {
-			err = nil
-		}
+	switch classify(err) {
+	case failedTimeout, failedBusy:
+		return
+	case failedConnect:
 		w.health.saw(err, now)
+	default:
+		w.health.saw(nil, now)
 	}
 }
+
+// points implements [Shown].
+func (w *Worker) points(dst []shown) []shown { return w.values.points(dst) }
 
 // Close gives back what the worker holds in the log and takes its self
 // metrics off the page. It writes no stale markers.

@@ -263,11 +263,11 @@ func TestLoopOutlivesSteppedClocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				clock := &settable{real: time.Now}
-				l := newLoop(10*time.Second, "x", 0, clock.now)
+				l := newLoop(newSchedule(config.Clock{Interval: 10 * time.Second}, "x"), 0, clock.now)
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
 				var before, after int
-				l.run(ctx, func(context.Context, time.Time) error {
+				l.run(ctx, task{step: func(context.Context, time.Time) error {
 					if before++; before == 10 {
 						clock.offset += step
 					}
@@ -275,7 +275,7 @@ func TestLoopOutlivesSteppedClocks(t *testing.T) {
 						after++
 					}
 					return nil
-				}, func(int) {})
+				}})
 				if after < 15 {
 					t.Errorf("%d steps after the clock was set, want one each 10 s", after)
 				}
@@ -289,7 +289,7 @@ func TestLoopOutlivesSteppedClocks(t *testing.T) {
 
 func TestOverdue(t *testing.T) {
 	now := t0
-	l := newLoop(time.Second, "x", 5*time.Second, func() time.Time { return now })
+	l := newLoop(newSchedule(config.Clock{Interval: time.Second}, "x"), 5*time.Second, func() time.Time { return now })
 	if late := l.overdue(t0.Add(time.Hour)); late != 0 {
 		t.Errorf("a loop that has not begun is overdue for %s", late)
 	}
@@ -359,12 +359,15 @@ func TestLoop(t *testing.T) {
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), until)
 			defer cancel()
-			l := newLoop(interval, "x", 0, time.Now)
+			l := newLoop(newSchedule(config.Clock{Interval: interval}, "x"), 0, time.Now)
 			l.schedule.offset = 0
-			l.run(ctx, func(_ context.Context, tick time.Time) error {
-				ticks = append(ticks, tick.Sub(start))
-				return step(time.Since(start))
-			}, func(n int) { skipped += n })
+			l.run(ctx, task{
+				step: func(_ context.Context, tick time.Time) error {
+					ticks = append(ticks, tick.Sub(start))
+					return step(time.Since(start))
+				},
+				overrun: func(n int) { skipped += n },
+			})
 		})
 		return ticks, skipped
 	}
@@ -400,7 +403,7 @@ func TestLoop(t *testing.T) {
 		}
 	})
 	t.Run("a long interval does not delay the first run", func(t *testing.T) {
-		l := newLoop(time.Hour, "x", 0, time.Now)
+		l := newLoop(newSchedule(config.Clock{Interval: time.Hour, RunOnStart: true}, "x"), 0, time.Now)
 		if wait := l.schedule.first(t0).Sub(t0); wait > startSpread {
 			t.Errorf("the first run waits %s", wait)
 		}
@@ -408,11 +411,11 @@ func TestLoop(t *testing.T) {
 }
 
 func TestSchedule(t *testing.T) {
-	a, b := newSchedule(time.Minute, "a"), newSchedule(time.Minute, "b")
+	a, b := newSchedule(config.Clock{Interval: time.Minute}, "a"), newSchedule(config.Clock{Interval: time.Minute}, "b")
 	if a.offset == b.offset {
 		t.Error("two names have one offset")
 	}
-	if again := newSchedule(time.Minute, "a"); again != a {
+	if again := newSchedule(config.Clock{Interval: time.Minute}, "a"); again != a {
 		t.Error("the offset of a name changes")
 	}
 	for _, at := range []time.Time{t0, t0.Add(a.offset), t0.Add(59 * time.Second)} {
