@@ -12,27 +12,25 @@ import (
 // collector is one collector, of the main file or of a file of its own.
 type collector struct {
 	object
-	name     string
-	interval time.Duration // 0: the global one
-	metrics  []*metric
-	queries  []*query
+	layer
+	name    string
+	metrics []*metric
+	queries []*query
 }
 
 // query is one statement, of queries or of a metric that has its own.
 type query struct {
 	object
-	name     string
-	sql      string
-	interval time.Duration // 0: the collector's
-	timeout  time.Duration // 0: the global one
-	metrics  []*metric
+	layer
+	Query   // as the sources run it, but for its metrics
+	metrics []*metric
 }
 
 var collectorTable = table[collector]{
-	fields: map[string]func(node, *collector){
+	fields: withLayer(func(c *collector) *layer { return &c.layer }, map[string]func(node, *collector){
 		"collector_name": func(n node, c *collector) { n.string(&c.name) },
-		"interval":       func(n node, c *collector) { n.anyDuration(&c.interval) },
-		"min_interval":   func(n node, c *collector) { n.anyDuration(&c.interval) },
+		"interval":       func(n node, c *collector) { n.collectorInterval(c) },
+		"min_interval":   func(n node, c *collector) { n.collectorInterval(c) },
 		"metrics": func(n node, c *collector) {
 			for _, item := range n.list() {
 				c.metrics = append(c.metrics, decodeMetric(item))
@@ -43,25 +41,26 @@ var collectorTable = table[collector]{
 				c.queries = append(c.queries, decodeQuery(item))
 			}
 		},
-	},
-	refused: map[string]refusal{
-		"schedule": notYet,
-		"timezone": notYet,
-	},
+	}, runFields, clockFields, cellFields),
+}
+
+// collectorInterval sets the interval of a collector. Zero is sql_exporter's
+// word for the global one.
+func (n node) collectorInterval(c *collector) {
+	read(n, &c.interval, node.durationOrZero)
+	if c.interval.value == 0 {
+		c.interval = written[time.Duration]{}
+	}
 }
 
 var queryTable = table[query]{
-	fields: map[string]func(node, *query){
-		"query_name":            func(n node, q *query) { n.string(&q.name) },
-		"query":                 func(n node, q *query) { n.sql(&q.sql) },
-		"interval":              func(n node, q *query) { n.duration(&q.interval) },
-		"timeout":               func(n node, q *query) { n.duration(&q.timeout) },
+	fields: withLayer(func(q *query) *layer { return &q.layer }, map[string]func(node, *query){
+		"query_name":            func(n node, q *query) { n.string(&q.Name) },
+		"query":                 func(n node, q *query) { n.sql(&q.SQL) },
+		"interval":              func(n node, q *query) { read(n, &q.interval, node.duration) },
 		"no_prepared_statement": func(n node, _ *query) { n.bool(new(bool)) },
-	},
-	refused: map[string]refusal{
-		"schedule": notYet,
-		"timezone": notYet,
-	},
+	}, runFields, clockFields),
+	refused: refuse(refusal{"belongs to a metric", "write it there, or in the collector for all its metrics"}, nil, cellFields),
 }
 
 // sql sets *into to a statement. Nothing in it is expanded: a dollar is SQL's.
@@ -85,7 +84,8 @@ func decodeCollector(n node) *collector {
 	c := &collector{}
 	c.object = decode(n, collectorTable, c)
 	c.require("collector_name", "give the collector a name for sources to select it by")
-	c.exclusive("interval", "min_interval")
+	c.exclusive("interval", "min_interval", "schedule")
+	c.exclusive("align", "schedule")
 	c.requireItems("metrics", "add a metric, or delete the collector")
 	return c
 }
@@ -105,22 +105,54 @@ func decodeQuery(n node) *query {
 	q.object = decode(n, queryTable, q)
 	q.require("query_name", "give the query a name for query_ref")
 	q.require("query", "write the statement")
+	q.exclusive("interval", "schedule")
+	q.exclusive("align", "schedule")
 	return q
 }
 
 // check makes the checks that need the collector's metrics and queries
-// together and joins them: afterwards every query has its metrics.
-func (c *collector) check(g Global) {
-	unique(c.queries, "a query", func(q *query) (string, node) { return q.name, q.at("query_name") })
-	var names []string
-	byName := map[string]*query{}
+// together and joins them: afterwards every query has its clock and its
+// metrics, and every metric its policies.
+func (c *collector) check(g global) {
+	unique(c.queries, "a query", func(q *query) (string, node) { return q.Name, q.at("query_name") })
+	c.join()
+	around, scheduled := c.layer.over(g.layer), false
 	for _, q := range c.queries {
-		if _, twice := byName[q.name]; !twice && q.name != "" {
-			byName[q.name] = q
-			names = append(names, q.name)
+		l := q.layer.over(around)
+		q.Clock, q.Timeout = l.clock(q.Name, g.Global)
+		q.Policies = l.policies()
+		if q.layer.timezone.is() {
+			q.layer.timezone.at.withSchedule(l.schedule.is())
+		}
+		scheduled = scheduled || l.schedule.is()
+		q.checkSeries()
+	}
+	if c.layer.timezone.is() {
+		c.layer.timezone.at.withSchedule(scheduled)
+	}
+	for _, m := range c.metrics {
+		m.setPolicies(m.layer.over(around))
+	}
+}
+
+// withSchedule reports a time zone that nothing is read in.
+func (n node) withSchedule(scheduled bool) {
+	if !scheduled {
+		n.fail("stands without a schedule", "delete it, or add the schedule")
+	}
+}
+
+// join gives each query its metrics and makes a query of each metric's own
+// statement. Of two queries with one name the first is meant.
+func (c *collector) join() {
+	var names []string
+	byName, named := map[string]*query{}, c.queries
+	for _, q := range named {
+		if _, twice := byName[q.Name]; !twice && q.Name != "" {
+			byName[q.Name] = q
+			names = append(names, q.Name)
 		}
 	}
-	named := c.queries
 	for _, m := range c.metrics {
 		switch {
 		case m.has("query_ref"):
@@ -137,29 +169,27 @@ func (c *collector) check(g Global) {
 			}
 			q.metrics = append(q.metrics, m)
 		case m.has("query"):
-			q := &query{object: m.object, name: freeName(m.Name, byName), sql: m.sql, metrics: []*metric{m}}
-			byName[q.name] = q
+			q := &query{object: m.object, Query: Query{Name: freeName(m.Name, byName), SQL: m.sql}, metrics: []*metric{m}}
+			byName[q.Name] = q
 			c.queries = append(c.queries, q)
 		}
 	}
 	for _, q := range named {
-		if len(q.metrics) == 0 && q.name != "" && byName[q.name] == q {
-			q.at("query_name").fail(fmt.Sprintf("no metric uses the query %q", q.name), "refer to it with query_ref, or delete it")
+		if len(q.metrics) == 0 && q.Name != "" && byName[q.Name] == q {
+			q.at("query_name").fail(fmt.Sprintf("no metric uses the query %q", q.Name), "refer to it with query_ref, or delete it")
 		}
 	}
-	for _, q := range c.queries {
-		first := map[string]*metric{}
-		for _, m := range q.metrics {
-			if other := first[m.identity()]; other != nil {
-				m.fail(fmt.Sprintf("makes the same series as the metric on line %d", other.line), "delete one, or tell them apart by static_labels")
-				continue
-			}
-			first[m.identity()] = m
+}
+
+// checkSeries reports metrics of a query that make the same series from each row.
+func (q *query) checkSeries() {
+	first := map[string]*metric{}
+	for _, m := range q.metrics {
+		if other := first[m.identity()]; other != nil {
+			m.fail(fmt.Sprintf("makes the same series as the metric on line %d", other.line), "delete one, or tell them apart by static_labels")
+			continue
 		}
-		if interval := c.intervalOf(q, g); q.timeout > interval {
-			q.at("timeout").fail(fmt.Sprintf("is longer than the interval of %s", prometheusDuration(interval)),
-				"make it at most as long as the interval, or the interval longer")
-		}
+		first[m.identity()] = m
 	}
 }
 
@@ -172,25 +202,13 @@ func freeName(name string, taken map[string]*query) string {
 	return free
 }
 
-func (c *collector) intervalOf(q *query, g Global) time.Duration {
-	switch {
-	case q.interval > 0:
-		return q.interval
-	case c.interval > 0:
-		return c.interval
-	}
-	return g.ScrapeInterval
-}
-
 // resolve returns the queries as a source runs them. Each call returns copies
-// that share nothing.
-func (c *collector) resolve(g Global) []Query {
+// that share nothing that can be changed.
+func (c *collector) resolve() []Query {
 	var all []Query
 	for _, q := range c.queries {
-		r := Query{Name: q.name, Collector: c.name, SQL: q.sql, Timeout: q.timeout, Clock: Clock{Interval: c.intervalOf(q, g), RunOnStart: true}}
-		if r.Timeout == 0 {
-			r.Timeout = min(g.ScrapeTimeout, r.Clock.Interval)
-		}
+		r := q.Query
+		r.Collector = c.name
 		for _, m := range q.metrics {
 			r.Metrics = append(r.Metrics, m.clone())
 		}

@@ -27,6 +27,9 @@ type Config struct {
 	Storage     Storage
 	RemoteWrite []RemoteWrite
 	Sources     []Source
+	// Warnings are about what works and is hardly meant. They change nothing:
+	// whoever loads a configuration shows them.
+	Warnings Errors
 }
 
 // Global holds what applies to every source and every endpoint.

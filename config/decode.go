@@ -31,6 +31,11 @@ func (n node) fail(problem, remedy string) {
 	n.in.load.report(Error{File: n.in.name, Line: n.line, Field: n.path, Problem: problem, Remedy: remedy})
 }
 
+// warn reports what works and is hardly meant.
+func (n node) warn(problem, remedy string) {
+	n.in.load.warnings = append(n.in.load.warnings, Error{File: n.in.name, Line: n.line, Field: n.path, Problem: problem, Remedy: remedy})
+}
+
 // place names n in an error about another node, which stands at from.
 func (n node) place(from node) string {
 	if n.in.name == from.in.name {

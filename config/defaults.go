@@ -18,6 +18,7 @@ func Default() Config {
 			Interval: 30 * time.Second,
 			Job:      "sql2metrics",
 		},
+		Limits: Limits{MaxSeries: 100000},
 		Storage: Storage{
 			Path:               "data",
 			MaxBytes:           1 << 30,

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 type documentedKey struct {
 	path    string // such as queue_config.max_shards
 	literal string // the default, if it is one that can be written
+	where   string // the third cell
 }
 
 var (
@@ -65,6 +67,9 @@ func documentedKeys(t *testing.T) map[string][]documentedKey {
 			} else {
 				k.path = mapping + k.path
 			}
+			if len(cells) > 2 {
+				k.where = strings.TrimSpace(cells[2])
+			}
 			if len(defaults) > 0 {
 				k.literal = defaults[min(i, len(defaults)-1)][1]
 			}
@@ -83,8 +88,14 @@ func within[T any](mapping string, t table[T]) []string {
 	return all
 }
 
-// httpClients is the section that endpoints and scraped sources refer to.
-const httpClients = "HTTP clients"
+// Sections that others refer to: endpoints and scraped sources to the first,
+// global, collectors, queries and metrics to the second, metrics to the third.
+const (
+	httpClients = "HTTP clients"
+	collectors  = "collectors and collector_files"
+	layers      = "Clocks and policies"
+	metricTypes = "Types of metrics"
+)
 
 // readKeys returns the keys that Load reads, by the sections that document
 // them: a key of an endpoint may stand in its own section or in that of clients.
@@ -92,18 +103,23 @@ func readKeys() map[string][]string {
 	return map[string][]string{
 		"global":  within("", globalTable),
 		"self":    within("", selfTable),
+		"limits":  within("", limitsTable),
 		"storage": within("", storageTable),
 		"sources": slices.Concat(within("", sourceTable), within("tls_config.", sourceTLSTable)),
-		"collectors and collector_files": slices.Concat(within("", collectorTable),
+		collectors: slices.Concat(within("", collectorTable),
 			within("queries[].", queryTable), within("metrics[].", metricTable)),
 		"remote_write": slices.Concat(within("", endpointTable), within("queue_config.", queueTable),
 			within("metadata_config.", metadataTable), within("sigv4.", sigv4Table),
 			within("write_relabel_configs[].", relabelTable)),
+		layers:      slices.Concat(layerKeys(runFields), layerKeys(clockFields), layerKeys(cellFields)),
+		metricTypes: slices.Concat(within("", metricTable)),
 		httpClients: slices.Concat(within("", clientTable), within("basic_auth.", basicAuthTable),
 			within("authorization.", authorizationTable), within("oauth2.", oauth2Table),
 			within("tls_config.", tlsTable), within("http_headers.NAME.", headerTable)),
 	}
 }
+
+func layerKeys(fields layerFields) []string { return slices.Sorted(maps.Keys(fields)) }
 
 // TestEveryKeyIsDocumented: the tables of docs/configuration.md have the keys
 // that Load reads, and no others.
@@ -121,6 +137,13 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			there = slices.Concat(there, clients)
 		}
 		for _, key := range keys {
+			last := key[strings.LastIndexByte(key, '.')+1:]
+			if section != layers && covers(documented[layers], last) || section == collectors && covers(documented[metricTypes], last) {
+				continue
+			}
+			if section == metricTypes && covers(documented[collectors], "metrics[]."+key) {
+				continue
+			}
 			// follow_redirects and enable_http2 differ between the two.
 			shared := section == httpClients && covers(documented["sources"], key) && covers(documented["remote_write"], key)
 			if !shared && !covers(there, key) {
@@ -139,6 +162,30 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	}
 }
 
+// TestDocumentedLevels: the table of what may stand on several levels names
+// the ones that it may stand on.
+func TestDocumentedLevels(t *testing.T) {
+	for _, k := range documentedKeys(t)[layers] {
+		var where []string
+		for _, level := range []struct {
+			name string
+			keys []string
+		}{
+			{"global", within("", globalTable)},
+			{"collector", within("", collectorTable)},
+			{"query", within("", queryTable)},
+			{"metric", within("", metricTable)},
+		} {
+			if slices.Contains(level.keys, k.path) {
+				where = append(where, level.name)
+			}
+		}
+		if want := strings.Join(where, ", "); k.where != want {
+			t.Errorf("%s is documented for %s, but may stand in %s", k.path, k.where, want)
+		}
+	}
+}
+
 // covers tells whether the key, or a key inside it, is among the documented.
 func covers(documented []documentedKey, key string) bool {
 	return slices.ContainsFunc(documented, func(k documentedKey) bool {
@@ -152,6 +199,8 @@ func TestDocumentedDefaults(t *testing.T) {
 	const (
 		endpoint = "remote_write: [{url: 'http://receiver/push', %s}]"
 		scraped  = "sources: [{name: s, type: prometheus, url: 'http://exporter', %s}]"
+		selected = "sources: [{name: s, type: sqlite, path: a.db, collectors: [c]}]\n"
+		metric   = "metrics: [{metric_name: m, type: gauge, values: [v], query: SELECT 1 AS v}]"
 	)
 	// The configurations that a section's keys stand in: each belongs to one at least.
 	frames := map[string][]string{
@@ -159,6 +208,8 @@ func TestDocumentedDefaults(t *testing.T) {
 		"self":         {"self: {%s}"},
 		"storage":      {"storage: {%s}"},
 		"sources":      {"sources: [{name: s, type: postgres, user: u, %s}]", scraped},
+		"limits":       {"limits: {%s}"},
+		layers:         {selected + "collectors: [{collector_name: c, " + metric + ", %s}]"},
 		"remote_write": {endpoint},
 		httpClients:    {endpoint, scraped},
 	}

@@ -12,19 +12,23 @@ import (
 
 var fenced = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
 
-// documented returns the examples of docs/remote-write.md, each a whole
-// configuration or an entry of remote_write.
-func documented(t *testing.T) []*Config {
+// documented returns the examples of a file in docs, each a whole configuration,
+// an entry of remote_write, or one of metrics.
+func documented(t *testing.T, file string) []*Config {
 	t.Helper()
-	text, err := os.ReadFile("../docs/remote-write.md")
+	text, err := os.ReadFile("../docs/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []*Config
 	for _, block := range fenced.FindAllStringSubmatch(string(text), -1) {
 		example := block[1]
-		if strings.HasPrefix(example, "- url:") {
+		switch {
+		case strings.HasPrefix(example, "- url:"):
 			example = "remote_write:\n" + example
+		case strings.HasPrefix(example, "- metric_name:"):
+			example = "sources: [{name: s, type: sqlite, path: a.db, collectors: [c]}]\n" +
+				"collectors:\n- collector_name: c\n  metrics:\n" + regexp.MustCompile("(?m)^").ReplaceAllString(example, "  ")
 		}
 		c, err := Load(place(t, example), Options{Getenv: func(name string) (string, bool) { return name, true }})
 		if err != nil {
@@ -35,10 +39,12 @@ func documented(t *testing.T) []*Config {
 	return all
 }
 
-// TestDocumentedExamples loads what docs/remote-write.md shows.
+// TestDocumentedExamples loads what the documentation shows.
 func TestDocumentedExamples(t *testing.T) {
-	if got := len(documented(t)); got < 7 {
-		t.Errorf("found %d examples, fewer than there were", got)
+	for file, least := range map[string]int{"remote-write.md": 7, "configuration.md": 1} {
+		if got := len(documented(t, file)); got < least {
+			t.Errorf("found %d examples in %s, fewer than there were", got, file)
+		}
 	}
 }
 
@@ -46,7 +52,7 @@ func TestDocumentedExamples(t *testing.T) {
 // the agent itself reach one tenant, the right one.
 func TestDocumentedTenants(t *testing.T) {
 	var tenants *Config
-	for _, c := range documented(t) {
+	for _, c := range documented(t, "remote-write.md") {
 		if len(c.RemoteWrite) == 3 {
 			tenants = c
 		}
@@ -77,7 +83,7 @@ func TestDocumentedTenants(t *testing.T) {
 // TestDocumentedReplicas: in the example of two agents, metrics of databases
 // have both of the tracker's labels, and the agents' own have no replica.
 func TestDocumentedReplicas(t *testing.T) {
-	for _, c := range documented(t) {
+	for _, c := range documented(t, "remote-write.md") {
 		if c.Global.ExternalLabels.Get("__replica__") == "" {
 			continue
 		}

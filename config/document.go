@@ -6,7 +6,7 @@ import "fmt"
 type document struct {
 	object
 	config     Config
-	global     object
+	global     global
 	storage    object
 	endpoints  []*endpoint
 	sources    []*source
@@ -19,7 +19,8 @@ type document struct {
 
 var documentTable = table[document]{
 	fields: map[string]func(node, *document){
-		"global":          func(n node, d *document) { d.global = decode(n, globalTable, &d.config.Global) },
+		"global":          func(n node, d *document) { d.global.object = decode(n, globalTable, &d.global) },
+		"limits":          func(n node, d *document) { decode(n, limitsTable, &d.config.Limits) },
 		"self":            func(n node, d *document) { decode(n, selfTable, &d.config.Self) },
 		"storage":         func(n node, d *document) { d.storage = decode(n, storageTable, &d.config.Storage) },
 		"collector_files": func(n node, d *document) { d.patterns = n.texts() },
@@ -43,22 +44,39 @@ var documentTable = table[document]{
 		"target":         {"belongs to sql_exporter", "describe the database under sources"},
 		"jobs":           {"belongs to sql_exporter", "describe each database under sources"},
 		"scrape_configs": {"means nothing here: each source is described alone", "describe it under sources; an exporter is of type prometheus"},
-		"limits":         notYet,
 	},
 }
 
 // notYet refuses what is designed and not built.
 var notYet = refusal{"is not supported by this version", "delete it"}
 
-var globalTable = table[Global]{
-	fields: map[string]func(node, *Global){
-		"scrape_interval": func(n node, g *Global) { n.duration(&g.ScrapeInterval) },
-		"scrape_timeout":  func(n node, g *Global) { n.duration(&g.ScrapeTimeout) },
-		"external_labels": func(n node, g *Global) { n.externalLabels(&g.ExternalLabels) },
-	},
+// global is the section of that name: what holds for all, and what collectors,
+// queries and metrics leave open.
+type global struct {
+	object
+	Global
+	layer
+}
+
+var globalTable = table[global]{
+	fields: withLayer(func(g *global) *layer { return &g.layer }, map[string]func(node, *global){
+		"scrape_interval": func(n node, g *global) { n.duration(&g.ScrapeInterval) },
+		"scrape_timeout":  func(n node, g *global) { n.duration(&g.ScrapeTimeout) },
+		"external_labels": func(n node, g *global) { n.externalLabels(&g.ExternalLabels) },
+	}, runFields, cellFields),
 	refused: map[string]refusal{
-		"resend_interval":     notYet,
+		"interval":            {"is spelled scrape_interval here, as in Prometheus", "write scrape_interval"},
+		"timeout":             {"is spelled scrape_timeout here, as in Prometheus", "write scrape_timeout"},
+		"min_interval":        {"is spelled scrape_interval here, as in Prometheus", "write scrape_interval"},
+		"schedule":            {"belongs to a collector or a query", "write it there"},
+		"stale_after":         {"belongs to a collector or a query: it depends on the interval", "write it there"},
 		"evaluation_interval": {"means nothing here: the agent evaluates no rules", "delete it"},
+	},
+}
+
+var limitsTable = table[Limits]{
+	fields: map[string]func(node, *Limits){
+		"max_series": func(n node, l *Limits) { n.int(1, &l.MaxSeries) },
 	},
 }
 
@@ -86,7 +104,7 @@ var storageTable = table[Storage]{
 // finish fills in the defaults that depend on other fields, makes the checks
 // that need more than one part of the configuration, and puts it together.
 func (d *document) finish() {
-	g := &d.config.Global
+	g := &d.global.Global
 	if g.ScrapeTimeout > g.ScrapeInterval {
 		if d.global.has("scrape_timeout") {
 			d.global.at("scrape_timeout").fail(fmt.Sprintf("is longer than the scrape interval of %s", prometheusDuration(g.ScrapeInterval)),
@@ -94,13 +112,14 @@ func (d *document) finish() {
 		}
 		g.ScrapeTimeout = g.ScrapeInterval
 	}
+	d.config.Global = *g
 	d.finishStorage()
 	unique(d.endpoints, "an endpoint", func(e *endpoint) (string, node) { return e.Name, e.at("name") })
 	checkAdoption(d.endpoints)
 	unique(d.sources, "a source", func(s *source) (string, node) { return s.Name, s.at("name") })
 	unique(d.collectors, "a collector", func(c *collector) (string, node) { return c.name, c.at("collector_name") })
 	for _, c := range d.collectors {
-		c.check(*g)
+		c.check(d.global)
 	}
 	for _, s := range d.sources {
 		s.finish(*g, d)

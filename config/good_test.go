@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/url"
+	"reflect"
 	"testing"
 	"time"
 
@@ -21,7 +22,10 @@ var asConfigured = cmp.Options{
 	}),
 	cmp.Comparer(func(a, b relabel.Regexp) bool { return a.String() == b.String() }),
 	cmpopts.IgnoreUnexported(promconfig.ProxyConfig{}),
+	cmp.Comparer(func(a, b *Schedule) bool { return reflect.DeepEqual(a, b) }),
+	cmp.Comparer(func(a, b *time.Location) bool { return a == b || a != nil && b != nil && a.String() == b.String() }),
 	cmpopts.EquateEmpty(),
+	cmpopts.EquateNaNs(),
 }
 
 func mustURL(s string) *url.URL {
@@ -43,6 +47,21 @@ func withDefaults(endpoints ...RemoteWrite) []RemoteWrite {
 	return endpoints
 }
 
+// withClocks gives queries the defaults of what their files leave out.
+func withClocks(c Config) Config {
+	for _, s := range c.Sources {
+		for i := range s.Queries {
+			q := &s.Queries[i]
+			q.Clock.RunOnStart, q.Clock.ResendInterval, q.Clock.StaleAfter = true, time.Minute, 5*time.Minute
+			q.Clock.OnError, q.Policies.OnLimit = OnErrorStale, OnLimitDrop
+			for j := range q.Metrics {
+				q.Metrics[j].OnNull, q.Metrics[j].OnDuplicate = OnNullSkip, OnDuplicateFirst
+			}
+		}
+	}
+	return c
+}
+
 // TestGood loads configurations that use every field, and the shortest ones.
 func TestGood(t *testing.T) {
 	orders := func() []Query {
@@ -50,7 +69,7 @@ func TestGood(t *testing.T) {
 			Name:      "by_status",
 			Collector: "orders",
 			SQL:       "SELECT status, count(*) AS n, sum(amount) AS amount FROM orders WHERE note <> '$PGHOST ${PGHOST}' GROUP BY 1",
-			Clock:     Clock{Interval: time.Minute, RunOnStart: true},
+			Clock:     Clock{Interval: time.Minute},
 			Timeout:   5 * time.Second,
 			Metrics: []Metric{
 				{Name: "orders", Type: Gauge, Help: "Orders by status.", KeyLabels: []string{"status"}, Values: []string{"n"}},
@@ -65,7 +84,7 @@ func TestGood(t *testing.T) {
 		Name:      "pg_wait",
 		Collector: "shop_wait",
 		SQL:       "SELECT wait_event, 1 AS waiting, 2 AS running FROM pg_stat_activity\n",
-		Clock:     Clock{Interval: 30 * time.Second, RunOnStart: true},
+		Clock:     Clock{Interval: 30 * time.Second},
 		Timeout:   10 * time.Second,
 		Metrics: []Metric{{
 			Name: "pg_wait", Type: Gauge, Help: "Waiting backends.", KeyLabels: []string{"wait_event"},
@@ -78,8 +97,8 @@ func TestGood(t *testing.T) {
 		Name: "db", Type: TypePostgres, Host: "127.0.0.1", Port: 5432, User: "mon", TLS: TLS{Mode: "prefer"},
 		Job: "postgres", Instance: "127.0.0.1:5432", MaxConnections: 2, Interval: 5 * time.Second, Timeout: 5 * time.Second,
 		Queries: []Query{
-			{Name: "a", Collector: "c", SQL: "SELECT 1 AS v", Clock: Clock{Interval: 5 * time.Second, RunOnStart: true}, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, Values: []string{"v"}}}},
-			{Name: "a_2", Collector: "c", SQL: "SELECT 2 AS v", Clock: Clock{Interval: 5 * time.Second, RunOnStart: true}, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, StaticLabels: map[string]string{"of": "b"}, Values: []string{"v"}}}},
+			{Name: "a", Collector: "c", SQL: "SELECT 1 AS v", Clock: Clock{Interval: 5 * time.Second}, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, Values: []string{"v"}}}},
+			{Name: "a_2", Collector: "c", SQL: "SELECT 2 AS v", Clock: Clock{Interval: 5 * time.Second}, Timeout: 5 * time.Second, Metrics: []Metric{{Name: "a", Type: Gauge, StaticLabels: map[string]string{"of": "b"}, Values: []string{"v"}}}},
 		},
 	}}
 
@@ -89,6 +108,7 @@ func TestGood(t *testing.T) {
 				ScrapeInterval: 30 * time.Second, ScrapeTimeout: 10 * time.Second,
 				ExternalLabels: labels.FromStrings("cluster", "eu1", "price", "$5 in eu1", "__replica__", "a"),
 			},
+			Limits:  Limits{MaxSeries: 100000},
 			Self:    Self{Enabled: true, Interval: 15 * time.Second, Job: "agent", Instance: "db.example.com:9399"},
 			Storage: Storage{Path: "data", MaxBytes: 256 << 20, MaxAge: 12 * time.Hour, MinFree: 128 << 20, Fsync: FsyncAlways, FsyncInterval: 2 * time.Second, DeadLetterMaxBytes: 64 << 20},
 			RemoteWrite: withDefaults(
@@ -188,6 +208,7 @@ func TestGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			want = withClocks(want)
 			if diff := cmp.Diff(&want, got, asConfigured); diff != "" {
 				t.Errorf("configuration differs (-want +got):\n%s", diff)
 			}

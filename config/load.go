@@ -30,8 +30,9 @@ func Load(path string, o Options) (*Config, error) {
 
 // loader collects what is wrong while a configuration is read.
 type loader struct {
-	getenv func(string) (string, bool)
-	errs   Errors
+	getenv   func(string) (string, bool)
+	errs     Errors
+	warnings Errors
 }
 
 func (l *loader) report(e Error) { l.errs = append(l.errs, e) }
@@ -48,6 +49,7 @@ func load(path string, data []byte, o Options) (*Config, error) {
 		return nil, l.errs.sort()
 	}
 	d := &document{config: Default()}
+	d.global.Global = d.config.Global
 	d.object = decode(root, documentTable, d)
 	if o.StoragePath != "" {
 		d.config.Storage.Path = o.StoragePath
@@ -57,5 +59,6 @@ func load(path string, data []byte, o Options) (*Config, error) {
 	if len(l.errs) > 0 {
 		return nil, l.errs.sort()
 	}
+	d.config.Warnings = l.warnings.sort()
 	return &d.config, nil
 }

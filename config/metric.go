@@ -10,6 +10,7 @@ import (
 // metric is one metric of a collector.
 type metric struct {
 	object
+	layer
 	Metric
 	sql       string // query
 	ref       string // query_ref
@@ -19,7 +20,7 @@ type metric struct {
 }
 
 var metricTable = table[metric]{
-	fields: map[string]func(node, *metric){
+	fields: withLayer(func(m *metric) *layer { return &m.layer }, map[string]func(node, *metric){
 		"metric_name":           func(n node, m *metric) { n.metricName(&m.Name) },
 		"type":                  func(n node, m *metric) { n.metricType(&m.Type) },
 		"help":                  func(n node, m *metric) { m.Help, _ = n.text() },
@@ -30,8 +31,9 @@ var metricTable = table[metric]{
 		"query":                 func(n node, m *metric) { n.sql(&m.sql) },
 		"query_ref":             func(n node, m *metric) { n.string(&m.ref) },
 		"no_prepared_statement": func(n node, _ *metric) { n.bool(new(bool)) },
-	},
-	refused: map[string]refusal{
+	}, cellFields),
+	refused: refuse(ofQuery, map[string]refusal{
+		"interval":        ofQuery,
 		"static_value":    {"is not supported by this version", "write the value as a column of the query, such as SELECT 1 AS value, and name it in values"},
 		"timestamp_value": {"is not supported by this version", "delete it; samples get the time of their collection"},
 		"histogram":       notYet,
@@ -40,10 +42,11 @@ var metricTable = table[metric]{
 		"json":            notYet,
 		"value_map":       notYet,
 		"cursor":          notYet,
-		"on_null":         notYet,
-		"on_duplicate":    notYet,
-	},
+	}, runFields, clockFields),
 }
+
+// ofQuery refuses the fields of a query.
+var ofQuery = refusal{"belongs to a query", "write the statement under queries with it, and refer to it with query_ref"}
 
 // metricType sets *into; upper case is taken as sql_exporter does.
 func (n node) metricType(into *MetricType) {
@@ -113,6 +116,12 @@ func (m *metric) checkValues() {
 			"add value_label: the label that tells them apart by the column's name")
 	}
 	unique(m.values, "a value", func(e entry) (string, node) { return e.key, e.value })
+}
+
+// setPolicies fills in what the metric and the levels around it say about bad cells.
+func (m *metric) setPolicies(l layer) {
+	m.OnNull, m.OnDuplicate = l.onNull.get(OnNullSkip), l.onDuplicate.get(OnDuplicateFirst)
+	m.LabelLimits = l.labelLimits()
 }
 
 // labelNames returns every label the metric makes, with its place.

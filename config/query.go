@@ -1,10 +1,6 @@
 package config
 
-import (
-	"time"
-
-	"github.com/robfig/cron/v3"
-)
+import "time"
 
 // Query is one statement, its clock and the metrics made from its rows.
 type Query struct {
@@ -41,18 +37,6 @@ type Clock struct {
 	OnError OnError
 	KeepFor time.Duration // with OnErrorKeepFor: since the last success
 }
-
-// Schedule is a cron expression in a time zone. Two that are written alike are
-// reflect.DeepEqual.
-type Schedule struct {
-	Spec     string         // five fields, or @hourly and the like, as written
-	Location *time.Location // timezone; the agent's own zone if not given
-	ticks    cron.Schedule
-}
-
-// Next returns the first tick after t. There always is one: a specification
-// without is refused when it is loaded.
-func (s *Schedule) Next(t time.Time) time.Time { return s.ticks.Next(t.In(s.Location)) }
 
 // OnError is what becomes of the last result when a run fails.
 type OnError string

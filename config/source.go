@@ -243,7 +243,7 @@ func (s *source) finish(g Global, d *document) {
 		s.selectCollectors(selector, d)
 	}
 	for _, c := range s.collectors {
-		s.Queries = append(s.Queries, c.resolve(g)...)
+		s.Queries = append(s.Queries, c.resolve()...)
 	}
 	for _, l := range s.labels {
 		if m, at, found := s.maker(l.key); found {
