@@ -133,6 +133,18 @@ func TestDamage(t *testing.T) {
 		"rubbish with a name beyond all": {damage: func(c damageCase) {
 			c.must(os.WriteFile(c.segment(math.MaxUint64), make([]byte, 5000), 0o640))
 		}, read: all},
+		"rubbish named as far as it goes": {damage: func(c damageCase) {
+			c.must(os.WriteFile(c.segment(2*farthest-1), make([]byte, 5000), 0o640))
+		}, read: all},
+		"rubbish named as far as a log goes": {damage: func(c damageCase) {
+			c.must(os.WriteFile(c.segment(farthest), make([]byte, 5000), 0o640))
+		}, read: all, kept: true},
+		"folders named as segments": {damage: func(c damageCase) {
+			for _, first := range []uint64{6, 13, 50, farthest + 1} {
+				c.must(os.MkdirAll(filepath.Join(c.segment(first), "in it"), 0o750))
+			}
+		}, read: all},
+		"a link named as a segment": {damage: func(c damageCase) { c.must(os.Symlink(c.segment(3), c.segment(50))) }, read: all},
 		"files that are no segments": {damage: func(c damageCase) {
 			c.must(os.WriteFile(filepath.Join(segmentsFolder(c.dir), "README"), []byte("hello"), 0o640))
 			c.must(os.Mkdir(filepath.Join(segmentsFolder(c.dir), "folder"), 0o750))

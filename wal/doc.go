@@ -161,11 +161,11 @@
 //  1. Wait for the folder's lock.
 //  2. List the segments, and read the first 84 bytes of each. One of a newer
 //     version is set aside: not read, not changed, counted. So is one of
-//     another log (the log is the one that most segments and cursors say, or most
-//     cursors where no segment does), and
-//     a copy under another name. One that has lost its name, as when two were
-//     swapped, gets it back. One with a damaged header stays: its frames stand
-//     for themselves.
+//     another log (the log is the one that most segments and cursors say, or
+//     most cursors where no segment does), a copy under another name, and
+//     rubbish with a name beyond 2^61. A folder or a link is no segment. One
+//     that has lost its name, as when two were swapped, gets it back. One with a
+//     damaged header stays: its frames stand for themselves.
 //  3. Read the newest segment, frame by frame. What follows its last whole
 //     frame is kept in the quarantine and cut off: a torn write, or, if it had
 //     been synced, damage, which 5 counts. If it has no frame and no header
@@ -188,8 +188,10 @@
 // whole frame after it, takes the segment's series from the table at its end,
 // and reports what is missing as Frame.Damaged. The bytes are copied to the
 // quarantine, of which the oldest go when it is over 16 MiB or a 64th of the
-// log's bound. A reader whose next segment is gone goes on in the oldest one
-// and reports Frame.Evicted.
+// log's bound. A block that the disk does not give out is tried again for a
+// while, and is damage then, unless the disk gives out nothing at all; a file
+// that the agent's user may not read is waited for. A reader whose next segment
+// is gone goes on in the oldest one and reports Frame.Evicted.
 //
 // A segment that was set aside by an older version is one that a segment of an
 // older format follows. A version that can read it appends its samples once

@@ -145,7 +145,7 @@ func (l *Log) measure(folder string) (bytes int64, err error) {
 				return 0, err
 			}
 			bytes += below
-		case isSegment && folder == segmentsFolder(l.o.Path):
+		case isSegment && e.Type().IsRegular() && folder == segmentsFolder(l.o.Path):
 		case strings.HasSuffix(e.Name(), cursorSuffix) && folder == cursorsFolder(l.o.Path):
 		default:
 			bytes += sizeOf(e)

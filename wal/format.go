@@ -19,6 +19,10 @@ const (
 	segmentHeaderSize = preambleSize + 68
 
 	segmentSuffix = ".seg"
+
+	// farthest is as far as a log can get. A file that is named beyond it and
+	// does not say that it is ours is none of ours, and no name is taken by it.
+	farthest = 1 << 61
 )
 
 // noFloor is the floor of a log without any sample.
@@ -121,5 +125,6 @@ func segmentName(name string) (first uint64, ok bool) {
 		return 0, false
 	}
 	first, err := strconv.ParseUint(digits, 10, 64)
-	return first, err == nil && first > 0 && first < 1<<62 // no log gets as far
+	// What cannot be read may be named farthest, and be larger than nothing.
+	return first, err == nil && first > 0 && first < 2*farthest
 }

@@ -139,8 +139,8 @@ func undump(t *testing.T, dump string) []byte {
 	return b
 }
 
-// readFolder puts segments into a folder and reads them.
-func readFolder(t *testing.T, segments map[uint64][]byte) ([]readSample, Totals, Totals) {
+// readSegments puts segments into a folder and reads them.
+func readSegments(t *testing.T, segments map[uint64][]byte) ([]readSample, Totals, Totals) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Mkdir(segmentsFolder(dir), 0o755); err != nil {
@@ -171,7 +171,7 @@ func TestGoldenSegmentIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	samples, _, damaged := readFolder(t, map[uint64][]byte{1: undump(t, string(dump))})
+	samples, _, damaged := readSegments(t, map[uint64][]byte{1: undump(t, string(dump))})
 	ms := testStart.UnixMilli()
 	up := `{__name__="up", job="pg"}`
 	want := []readSample{{up, ms + 1000, 1}, {up, ms + 2000, 2}, {up, ms + 3000, 3}}
@@ -198,7 +198,7 @@ func TestDocumentedExample(t *testing.T) {
 	if want := exampleSegment(t); !bytes.Equal(b, want) {
 		t.Fatalf("doc.go shows\n%s\nthe log writes\n%s", hex.Dump(b), hex.Dump(want))
 	}
-	samples, _, _ := readFolder(t, map[uint64][]byte{1: b})
+	samples, _, _ := readSegments(t, map[uint64][]byte{1: b})
 	want := []readSample{{`{__name__="up", job="pg"}`, testStart.UnixMilli(), 1}}
 	if diff := cmp.Diff(want, samples); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)

@@ -93,7 +93,7 @@ func (o *Overview) addSegments(fs FileSystem, path string, id logID) error {
 		o.Segments = append(o.Segments, s)
 		if s.Problem == "" || !errors.Is(err, errNewerVersion) && h.first == 0 {
 			if err := o.addEnd(fs, segmentPath(path, first), first == list[len(list)-1]); err != nil {
-				return err
+				o.Segments[len(o.Segments)-1].Problem = err.Error()
 			}
 		}
 	}

@@ -26,11 +26,12 @@ type foundSegment struct {
 // ours tells whether the header is whole and of this log.
 func (f *foundSegment) ours(id logID) bool { return f.err == nil && f.header.id == id }
 
-// findSegments lists the segments and reads their headers.
-func (l *Log) findSegments() (found []foundSegment, err error) {
+// findSegments lists the segments and reads their headers. Above taken there is
+// no name that a folder or a link has, which is no segment whatever it is called.
+func (l *Log) findSegments() (found []foundSegment, taken uint64, err error) {
 	entries, err := l.fs.ReadDir(opList, segmentsFolder(l.o.Path))
 	if err != nil {
-		return nil, fmt.Errorf("list segments: %w", err)
+		return nil, 0, fmt.Errorf("list segments: %w", err)
 	}
 	for _, e := range entries {
 		first, ok := segmentName(e.Name())
@@ -38,12 +39,19 @@ func (l *Log) findSegments() (found []foundSegment, err error) {
 			l.removePart(e.Name())
 			continue
 		}
+		if !e.Type().IsRegular() {
+			l.log.Warn("what has a segment's name and is no file is left alone", "path", filepath.Join(segmentsFolder(l.o.Path), e.Name()))
+			if first <= farthest {
+				taken = max(taken, first)
+			}
+			continue
+		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list segments: %w", err)
+			return nil, 0, fmt.Errorf("list segments: %w", err)
 		}
 		f := foundSegment{name: e.Name(), written: info.ModTime()}
 		f.header, f.err = readSegmentHeader(l.fs, filepath.Join(segmentsFolder(l.o.Path), f.name), l.o.version)
@@ -54,7 +62,7 @@ func (l *Log) findSegments() (found []foundSegment, err error) {
 		}
 		found = append(found, f)
 	}
-	return found, nil
+	return found, taken, nil
 }
 
 // electID is the id that most segments and cursors have, or else the newest
@@ -105,6 +113,9 @@ func (l *Log) putInPlace(found []foundSegment) []foundSegment {
 		case f.err == nil && f.header.id != l.id:
 			f.foreign = true
 			l.log.Warn("a segment of another log is left alone; only its own log can read it", "segment", f.name)
+		case f.err != nil && f.first > farthest:
+			f.foreign = true
+			l.log.Warn("a file with a name that no segment can have is left alone", "segment", f.name, "err", f.err)
 		case !f.ours(l.id) || f.header.first == f.first:
 		case taken[f.header.first]:
 			f.foreign = true

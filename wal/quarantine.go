@@ -55,6 +55,10 @@ func (q *quarantine) keep(f File, d Damage) {
 	if d.Spare {
 		return
 	}
+	if f == nil {
+		q.log.Error("a segment cannot be opened; what is missing is counted", "segment", segmentPath(filepath.Dir(q.path), d.Segment))
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.list()
@@ -99,7 +103,7 @@ func (q *quarantine) list() {
 }
 
 // copy returns how many bytes it has copied: as many as there are, and at most
-// as many as may be kept.
+// as many as may be kept. Those that the disk does not give out are zeros.
 func (q *quarantine) copy(f File, d Damage, name string) (size int64, err error) {
 	if err := q.fs.MkdirAll(opQuarantine, q.path, 0o750); err != nil {
 		return 0, err
@@ -113,21 +117,19 @@ func (q *quarantine) copy(f File, d Damage, name string) (size int64, err error)
 	if d.To != math.MaxInt64 {
 		left = min(left, d.To-d.From)
 	}
-	b := make([]byte, min(left, 64<<10))
+	in := frameScanner{file: f, blank: true}
 	for size < left {
-		n, err := f.ReadAt(opQuarantine, b[:min(left-size, int64(len(b)))], d.From+size)
-		if n > 0 {
-			if _, err := out.WriteAt(opQuarantine, b[:n], size); err != nil {
-				return size, err
-			}
-			size += int64(n)
-		}
-		if errors.Is(err, io.EOF) {
-			return size, nil
-		}
-		if err != nil {
+		b, err := in.bytes(d.From+size, int(min(left-size, readAhead)), d.From+left)
+		if err != nil && !errors.Is(err, io.EOF) {
 			return size, err
 		}
+		if len(b) == 0 {
+			break
+		}
+		if _, err := out.WriteAt(opQuarantine, b, size); err != nil {
+			return size, err
+		}
+		size += int64(len(b))
 	}
 	return size, nil
 }

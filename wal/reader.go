@@ -50,8 +50,13 @@ type Reader struct {
 	fs      FileSystem
 	source  segmentSource
 	version uint32 // the newest that is known
-	// report is told of bytes that cannot be read; nil: nobody is.
+	// report is told of bytes that cannot be read; nil: nobody is. Without a
+	// file it is a segment that cannot be opened.
 	report func(f File, d Damage)
+	// patience is how often in a row a place may fail to be read before it is
+	// taken for damaged; 0: what cannot be read or opened is damaged at once.
+	patience int
+	failures int
 
 	passed  Position // the position of the last frame given out
 	segment uint64   // the segment that is open, or was last
@@ -72,14 +77,23 @@ type Reader struct {
 func (l *Log) Reader(from Position) *Reader {
 	r := newReader(l.o.Path, l.fs, logSource{l.published}, from, l.o.version)
 	r.report = l.quarantine.keep
+	r.patience = patience
 	return r
 }
+
+// patience is how often an endpoint tries to read what the disk does not give
+// out. Between two tries it waits for as long as between two requests.
+const patience = 64
 
 // Read returns a reader over a log's folder without its lock, from the oldest
 // frame there is: for looking into a log that a running agent or none writes.
 // It gives out what is written, synced or not. The caller closes it.
 func Read(path string) (*Reader, error) {
-	source := &folderSource{path: path, fs: osFileSystem{}, version: segmentVersion}
+	return readFolder(osFileSystem{}, path)
+}
+
+func readFolder(fsys FileSystem, path string) (*Reader, error) {
+	source := &folderSource{path: path, fs: fsys, version: segmentVersion}
 	list, err := source.segments()
 	if err != nil {
 		return nil, err
@@ -111,7 +125,8 @@ func newReader(path string, fs FileSystem, source segmentSource, from Position, 
 // Next reads the next frame into f. io.EOF means that there is none yet: call
 // again after Log.Changed. Damage is skipped and counted in the frame after
 // it; other errors are the disk's, and the same frame is tried again by the
-// next call.
+// next call. A place that fails so often, while the disk gives out others, is
+// damage as well. What may not be read is waited for.
 func (r *Reader) Next(f *Frame) error {
 	for {
 		if r.file == nil {
@@ -127,6 +142,10 @@ func (r *Reader) Next(f *Frame) error {
 		if err == nil {
 			r.give(h, f)
 			return nil
+		}
+		if !errors.Is(err, io.EOF) && r.giveUp() {
+			r.frames.blank = true
+			continue
 		}
 		if !errors.Is(err, io.EOF) || !limit.final {
 			return err
@@ -162,6 +181,9 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 			}
 			continue
 		}
+		if r.frames.blank && l.final && errors.Is(err, io.EOF) {
+			r.noteDamage(r.offset, l.end, r.complete(l))
+		}
 		if err != nil {
 			return h, err
 		}
@@ -192,6 +214,38 @@ func (r *Reader) nextFrame(f *Frame, l limit) (frameHeader, error) {
 			return h, nil
 		}
 	}
+}
+
+// giveUp tells, after one more error of the disk, whether what it does not give
+// out is lost.
+func (r *Reader) giveUp() bool {
+	if r.frames.blank {
+		return false
+	}
+	r.failures++
+	return r.failures > r.patience && (r.patience == 0 || r.diskAnswers())
+}
+
+// diskAnswers tells whether any segment can be read: while none can, the disk
+// is gone, and not what is on it.
+func (r *Reader) diskAnswers() bool {
+	list, err := r.source.segments()
+	if err != nil {
+		return false
+	}
+	for _, first := range list {
+		f, err := r.fs.OpenFile(opRead, segmentPath(r.path, first), os.O_RDONLY, 0)
+		if err != nil {
+			continue
+		}
+		var b [1]byte
+		_, err = f.ReadAt(opRead, b[:], 0)
+		f.Close()
+		if err == nil || errors.Is(err, io.EOF) {
+			return true
+		}
+	}
+	return false
 }
 
 // complete tells whether all frames of the segment have been read: the next
@@ -237,6 +291,7 @@ func (r *Reader) give(h frameHeader, f *Frame) {
 	f.Counts = f.decoded()
 	f.Damaged = f.Damaged.Add(h.counts.Sub(f.Counts))
 	r.passed, r.evicted = f.Position, false
+	r.failures, r.frames.blank = 0, false
 }
 
 // missing is what lies between two running totals; nothing where they
@@ -287,7 +342,7 @@ func (r *Reader) openNext() error {
 	}
 	for ; i < len(list); i++ {
 		err := r.open(list[i])
-		if errors.Is(err, errNewerVersion) {
+		if errors.Is(err, errNewerVersion) || errors.Is(err, errGivenUp) {
 			continue
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -297,6 +352,28 @@ func (r *Reader) openNext() error {
 		return err
 	}
 	return io.EOF
+}
+
+// errGivenUp says that a segment cannot be opened and is counted as damaged.
+var errGivenUp = errors.New("segment is given up")
+
+// cannotOpen decides what becomes of a segment that cannot be opened. One that
+// may not be read by this user is waited for by endpoints, and so is the
+// newest, which is still written to.
+func (r *Reader) cannotOpen(first uint64, l limit, err error) error {
+	mayNot := errors.Is(err, fs.ErrPermission)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case r.patience > 0 && (mayNot || !l.final):
+	case r.giveUp():
+		r.segment = first
+		r.noteDamage(0, math.MaxInt64, false)
+		return errGivenUp
+	}
+	if mayNot {
+		return fmt.Errorf("open segment: %w; let the agent's user own the log's folder and all in it", err)
+	}
+	return fmt.Errorf("open segment: %w", err)
 }
 
 func (r *Reader) open(first uint64) error {
@@ -309,10 +386,14 @@ func (r *Reader) open(first uint64) error {
 	}
 	f, err := r.fs.OpenFile(opRead, segmentPath(r.path, first), os.O_RDONLY, 0)
 	if err != nil {
-		return fmt.Errorf("open segment: %w", err)
+		return r.cannotOpen(first, limit, err)
 	}
 	r.frames.reset(f)
 	head, err := r.frames.bytes(0, segmentHeaderSize, limit.end)
+	if err != nil && !errors.Is(err, io.EOF) && r.giveUp() {
+		r.frames.blank = true
+		head, err = r.frames.bytes(0, segmentHeaderSize, limit.end)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.Close()
 		return err
@@ -338,6 +419,7 @@ func (r *Reader) leave() error {
 	}
 	f := r.file
 	r.file = nil
+	r.failures, r.frames.blank = 0, false
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("close segment: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ const tooFarAhead = 24 * time.Hour
 // describes. The caller has the folder's lock.
 func (l *Log) recover() error {
 	l.floor = noFloor
-	found, err := l.findSegments()
+	found, taken, err := l.findSegments()
 	if err != nil {
 		return err
 	}
@@ -45,16 +46,20 @@ func (l *Log) recover() error {
 		case f.newer:
 			l.log.Warn("a segment of a newer format version is set aside; the version that wrote it can read it",
 				"segment", l.segmentPath(f.first))
+		case f.foreign:
+		case errors.Is(f.err, fs.ErrPermission):
+			l.log.Error("segment may not be read, and endpoints wait for it; let the agent's user own the log's folder and all in it",
+				"segment", l.segmentPath(f.first), "err", f.err)
 		case f.err != nil:
 			l.log.Warn("segment has a damaged header; its frames stand for themselves",
 				"segment", l.segmentPath(f.first), "err", f.err)
-		case !f.foreign:
+		default:
 			headers[i] = f.header
 		}
 		l.segments = append(l.segments, f.segment)
 		l.bytes += f.size
 	}
-	l.recoverEnd(headers)
+	l.recoverEnd(headers, taken)
 	l.fillStarts(headers)
 	l.followCursors(cursors)
 	if l.id == (logID{}) {
@@ -73,11 +78,11 @@ func (l *Log) recover() error {
 // recoverEnd takes sequence number and totals from the newest segment that has
 // them, and continues it if it is the last one and not sealed. Where its header
 // is damaged, the floor comes from the ones before too.
-func (l *Log) recoverEnd(headers []segmentHeader) {
+//
+// The numbers go on above all names that are taken, and above everything that
+// the segments which cannot be read may hold: a frame is longer than a byte.
+func (l *Log) recoverEnd(headers []segmentHeader, above uint64) {
 	l.series = newSeriesTable(noFloor)
-	// Above everything that the segments which cannot be read may hold: a
-	// frame is longer than a byte.
-	var above uint64
 	for i := len(l.segments) - 1; i >= 0; i-- {
 		s, found := l.segments[i], false
 		if s.readable() {
@@ -89,7 +94,7 @@ func (l *Log) recoverEnd(headers []segmentHeader) {
 		if found && headers[i] != (segmentHeader{}) {
 			break
 		}
-		if !found && l.end == (Position{}) {
+		if !found && l.end == (Position{}) && s.first <= farthest {
 			above = max(above, s.first)
 			if !s.foreign {
 				above = max(above, s.first+uint64(s.size))
@@ -114,9 +119,13 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open segment: %w; see to it that the agent's user may read and write it", err)
 	}
-	t, err := scanTail(f, h)
-	if err != nil {
-		return false, errors.Join(err, f.Close())
+	t, unreadable := scanTail(frameScanner{file: f}, h)
+	if unreadable != nil {
+		l.log.Error("a part of the newest segment cannot be read; going on after it", "segment", path, "err", unreadable)
+		if t, err = scanTail(frameScanner{file: f, blank: true}, h); err != nil {
+			return false, errors.Join(err, f.Close())
+		}
+		t.damaged = true
 	}
 	whole := h != segmentHeader{}
 	if !whole && t.frames == 0 {
@@ -126,7 +135,7 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 		return false, f.Close()
 	}
 	cut := s.size - t.end
-	if cut > 0 && l.end == (Position{}) {
+	if cut > 0 && unreadable == nil && l.end == (Position{}) {
 		l.quarantine.keep(f, Damage{Segment: s.first, From: t.end, To: s.size})
 		err := f.Truncate(opCutTail, t.end)
 		l.log.Warn("the log is cut at its last whole frame", "segment", path, "bytes", cut, "err", err)
@@ -147,6 +156,9 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	l.end = Position{Seq: s.first - 1, Segment: s.first, Offset: t.end, Totals: h.start}
 	if t.frames > 0 {
 		l.end.Seq, l.end.Totals = t.seq, t.totals
+	}
+	if unreadable != nil {
+		l.end.Seq = max(l.end.Seq, s.first+uint64(s.size)) // it may be readable the next time
 	}
 	if i != len(l.segments)-1 || !whole || t.sealed || t.damaged || h.version != l.o.version {
 		l.end.Seq = max(l.end.Seq, s.first) // the name is taken
@@ -211,8 +223,7 @@ type segmentTail struct {
 	series  []SeriesEntry
 }
 
-func scanTail(f File, h segmentHeader) (t segmentTail, err error) {
-	frames := frameScanner{file: f}
+func scanTail(frames frameScanner, h segmentHeader) (t segmentTail, err error) {
 	payloads := newPayloadDecoder()
 	defer payloads.close()
 	t.floor = noFloor

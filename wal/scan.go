@@ -13,12 +13,18 @@ import (
 // readAhead is how many bytes a scan asks the disk for at once.
 const readAhead = 256 << 10
 
+// diskBlock is what a disk gives out whole or not at all.
+const diskBlock = 4 << 10
+
 // frameScanner finds the frames of one segment. It reads ahead, and what it
 // returns is valid until the next call.
 type frameScanner struct {
 	file File
 	buf  []byte // what the file has at base
 	base int64
+	// blank takes blocks that the disk does not give out for zeros. Where
+	// there is nothing else as far as it reads ahead, the file ends.
+	blank bool
 }
 
 func (s *frameScanner) reset(f File) {
@@ -41,7 +47,7 @@ func (s *frameScanner) bytes(off int64, n int, end int64) ([]byte, error) {
 	}
 	size := int(min(int64(max(n, readAhead)), end-off))
 	s.buf = slices.Grow(s.buf[:0], size)[:size]
-	got, err := s.file.ReadAt(opRead, s.buf, off)
+	got, err := s.read(s.buf, off)
 	s.buf, s.base = s.buf[:got], off
 	switch {
 	case got >= n:
@@ -51,6 +57,29 @@ func (s *frameScanner) bytes(off int64, n int, end int64) ([]byte, error) {
 	}
 	s.forget()
 	return nil, fmt.Errorf("read segment: %w", err)
+}
+
+func (s *frameScanner) read(p []byte, off int64) (n int, err error) {
+	n, err = s.file.ReadAt(opRead, p, off)
+	any := n > 0
+	for s.blank && n < len(p) && err != nil && !errors.Is(err, io.EOF) {
+		at := off + int64(n)
+		gap := min(int(diskBlock-at%diskBlock), len(p)-n)
+		clear(p[n:][:gap])
+		n += gap
+		if n == len(p) {
+			err = nil
+			break
+		}
+		var more int
+		more, err = s.file.ReadAt(opRead, p[n:], off+int64(n))
+		n += more
+		any = any || more > 0
+	}
+	if s.blank && !any {
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 // at returns the frame at off. io.EOF means that there is not a byte more
@@ -125,7 +154,7 @@ func listSegments(fs FileSystem, path string) ([]uint64, error) {
 	}
 	var list []uint64
 	for _, e := range entries {
-		if first, ok := segmentName(e.Name()); ok {
+		if first, ok := segmentName(e.Name()); ok && e.Type().IsRegular() {
 			list = append(list, first)
 		}
 	}

@@ -72,7 +72,7 @@ func (s *folderSource) segments() (list []uint64, err error) {
 			return false
 		}
 		h, err := readSegmentHeader(s.fs, segmentPath(s.path, first), s.version)
-		return err == nil && (h.first != first || s.id != logID{} && h.id != s.id)
+		return err != nil && first > farthest || err == nil && (h.first != first || s.id != logID{} && h.id != s.id)
 	})
 	return s.list, nil
 }
