@@ -15,12 +15,17 @@ const freeShare = 10
 
 // bound keeps all three bounds. What has been passed is best removed before.
 func (l *Log) bound(now int64) {
-	others, err := l.measure(l.o.Path)
+	others, err := l.measure()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
-		l.others = others
+	if err != nil && !l.unlisted {
+		l.log.Warn("a part of the log's folder cannot be listed, so max_bytes does not cover it", "path", l.o.Path, "err", err)
 	}
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		others = max(others, l.others) // an error of the disk makes nothing smaller
+	}
+	l.others = others
+	l.unlisted = err != nil
 	l.makeRoom(0)
 	l.keepBounds(now)
 	l.publish()
@@ -128,30 +133,39 @@ func (l *Log) endOf(i int) uint64 {
 	return math.MaxUint64
 }
 
-// measure adds up what is in a folder and below beside segments and cursors.
-// The caller does not hold l.mu.
-func (l *Log) measure(folder string) (bytes int64, err error) {
-	entries, err := l.fs.ReadDir(opMeasure, folder)
-	if err != nil {
-		return 0, err
-	}
-	for _, e := range entries {
-		path := filepath.Join(folder, e.Name())
+// measure adds up what is in the log's folder and below beside segments and
+// cursors. The error is of what could not be listed; the rest is added up all
+// the same. The caller does not hold l.mu.
+func (l *Log) measure() (bytes int64, err error) {
+	err = eachFile(l.fs, l.o.Path, func(path string, e fs.DirEntry) {
 		_, isSegment := segmentName(e.Name())
-		switch {
-		case e.IsDir():
-			below, err := l.measure(path)
-			if err != nil {
-				return 0, err
-			}
-			bytes += below
+		switch folder := filepath.Dir(path); {
 		case isSegment && e.Type().IsRegular() && folder == segmentsFolder(l.o.Path):
 		case strings.HasSuffix(e.Name(), cursorSuffix) && folder == cursorsFolder(l.o.Path):
 		default:
 			bytes += sizeOf(e)
 		}
+	})
+	return bytes, err
+}
+
+// eachFile calls each for every file in a folder and below. What cannot be
+// listed, such as the lost+found of a volume, is left out; the first error of
+// that is returned at the end. What has been removed meanwhile is no error.
+func eachFile(fsys FileSystem, folder string, each func(path string, e fs.DirEntry)) error {
+	entries, first := fsys.ReadDir(opMeasure, folder)
+	if errors.Is(first, fs.ErrNotExist) {
+		first = nil
 	}
-	return bytes, nil
+	for _, e := range entries {
+		path := filepath.Join(folder, e.Name())
+		if !e.IsDir() {
+			each(path, e)
+		} else if err := eachFile(fsys, path, each); first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // sizeOf is 0 for a file that has been removed since it was listed.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,11 +16,14 @@ import (
 type Overview struct {
 	Segments []SegmentInfo // oldest first
 	Cursors  []CursorInfo
-	// Newest is the newest frame's append, zero when there is none; End the
-	// totals after it.
+	// Newest is the newest frame's append, and NewestSeq its sequence number,
+	// zero when there is none; Start are the running totals before the oldest
+	// frame, End those after the newest.
 	Newest           time.Time
-	End              Totals
-	Bytes            int64 // of everything in the folder
+	NewestSeq        uint64
+	Start, End       Totals
+	Bytes            int64  // of everything in the folder
+	Unlisted         string // why Bytes lacks a part of it; empty when it does not
 	QuarantineBytes  int64
 	QuarantinedFiles int
 }
@@ -48,38 +52,46 @@ type CursorInfo struct {
 
 // Inspect looks at the log's folder without its lock: the header of each
 // segment, the newest one's frames, and the cursors.
-func Inspect(path string) (o Overview, err error) {
-	r, err := Read(path)
+func Inspect(path string) (o Overview, err error) { return inspect(osFileSystem{}, path) }
+
+func inspect(fs FileSystem, path string) (o Overview, err error) {
+	r, err := readFolder(fs, path)
 	if err != nil {
 		return o, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	id := r.source.(*folderSource).id
+	o.Start = r.passed.Totals
 	if err := o.addSegments(r.fs, path, id); err != nil {
 		return o, err
 	}
 	if err := o.addCursors(r.fs, path, id); err != nil {
 		return o, err
 	}
-	return o, o.addSizes(path)
+	o.addSizes(r.fs, path)
+	return o, nil
 }
 
 func (o *Overview) addSegments(fs FileSystem, path string, id logID) error {
-	list, err := listSegments(fs, path)
+	entries, err := fs.ReadDir(opList, segmentsFolder(path))
 	if err != nil {
-		return err
+		return fmt.Errorf("list segments: %w", err)
 	}
-	for _, first := range list {
-		info, err := os.Stat(segmentPath(path, first))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // removed since it was listed
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		_, ok := segmentName(e.Name())
+		return !ok || !e.Type().IsRegular()
+	})
+	var ours []uint64
+	for i, e := range entries {
+		first, _ := segmentName(e.Name())
+		s := SegmentInfo{First: first, Bytes: sizeOf(e)}
+		if s.Bytes < segmentHeaderSize && i == len(entries)-1 {
+			continue // a running agent has made it and not yet written to it
 		}
-		if err != nil {
-			return fmt.Errorf("look at segment: %w", err)
-		}
-		s := SegmentInfo{First: first, Bytes: info.Size()}
 		h, err := readSegmentHeader(fs, segmentPath(path, first), segmentVersion)
 		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue // removed since it was listed
 		case err != nil:
 			s.Problem = err.Error()
 		case h.id != id:
@@ -90,24 +102,32 @@ func (o *Overview) addSegments(fs FileSystem, path string, id logID) error {
 			s.Created, s.Start = time.UnixMilli(h.created).UTC(), h.start
 			o.End, o.Newest = h.start, s.Created
 		}
+		if s.Problem == "" || err != nil && !errors.Is(err, errNewerVersion) {
+			ours = append(ours, first)
+		}
 		o.Segments = append(o.Segments, s)
-		if s.Problem == "" || !errors.Is(err, errNewerVersion) && h.first == 0 {
-			if err := o.addEnd(fs, segmentPath(path, first), first == list[len(list)-1]); err != nil {
-				o.Segments[len(o.Segments)-1].Problem = err.Error()
-			}
+	}
+	for _, first := range slices.Backward(ours) {
+		found, err := o.addEnd(fs, segmentPath(path, first))
+		if err != nil {
+			i := slices.IndexFunc(o.Segments, func(s SegmentInfo) bool { return s.First == first })
+			o.Segments[i].Problem = err.Error()
+		}
+		if found {
+			break
 		}
 	}
 	return nil
 }
 
-// addEnd takes the log's end from the frames of the newest segment.
-func (o *Overview) addEnd(fs FileSystem, path string, newest bool) error {
-	if !newest {
-		return nil
-	}
+// addEnd takes the log's end from the frames of a segment; false if it has none.
+func (o *Overview) addEnd(fs FileSystem, path string) (found bool, err error) {
 	f, err := fs.OpenFile(opRead, path, os.O_RDONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return fmt.Errorf("open segment: %w", err)
+		return false, fmt.Errorf("open segment: %w", err)
 	}
 	frames := frameScanner{file: f}
 	for off := int64(0); ; {
@@ -119,10 +139,10 @@ func (o *Overview) addEnd(fs FileSystem, path string, newest bool) error {
 		if err != nil {
 			break
 		}
-		o.End, o.Newest = h.after(), time.UnixMilli(h.appendedAt).UTC()
+		o.End, o.NewestSeq, o.Newest, found = h.after(), h.seq, time.UnixMilli(h.appendedAt).UTC(), true
 		off += int64(h.size())
 	}
-	return f.Close()
+	return found, f.Close()
 }
 
 func (o *Overview) addCursors(fs FileSystem, path string, id logID) error {
@@ -138,6 +158,8 @@ func (o *Overview) addCursors(fs FileSystem, path string, id logID) error {
 		c := CursorInfo{Name: listedName(e.Name()), Path: filepath.Join(cursorsFolder(path), e.Name())}
 		c.Orphan = known && !taken[c.Path]
 		switch r, err := readCursorFile(fs, c.Path); {
+		case errors.Is(err, os.ErrNotExist):
+			continue // removed since it was listed
 		case err != nil:
 			c.Problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 		case r.id != id && id != logID{}:
@@ -166,23 +188,64 @@ func cursorsTaken(fs FileSystem, path string) (map[string]bool, bool) {
 	return taken, true
 }
 
-func (o *Overview) addSizes(path string) error {
-	return filepath.WalkDir(path, func(at string, e os.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			return nil
-		case err != nil:
-			return fmt.Errorf("look at the log's folder: %w", err)
-		case e.IsDir():
-			return nil
-		}
+func (o *Overview) addSizes(fs FileSystem, path string) {
+	err := eachFile(fs, path, func(at string, e os.DirEntry) {
 		o.Bytes += sizeOf(e)
 		if filepath.Dir(at) == quarantineFolder(path) {
 			o.QuarantineBytes += sizeOf(e)
 			o.QuarantinedFiles++
 		}
-		return nil
 	})
+	if err != nil {
+		o.Unlisted = err.Error()
+	}
+}
+
+// Read returns a reader over a log's folder without its lock, from the oldest
+// frame there is: for looking into a log that a running agent or none writes.
+// It gives out what is written, synced or not. The caller closes it.
+func Read(path string) (*Reader, error) { return readFolder(osFileSystem{}, path) }
+
+func readFolder(fs FileSystem, path string) (*Reader, error) {
+	source := &folderSource{path: path, fs: fs, version: segmentVersion}
+	list, err := source.segments()
+	if err != nil {
+		return nil, err
+	}
+	var found []foundSegment
+	for _, first := range list {
+		h, err := readSegmentHeader(source.fs, segmentPath(path, first), source.version)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed since it was listed
+		}
+		found = append(found, foundSegment{segment: segment{first: first}, header: h, err: err})
+	}
+	cursors, _, err := readCursors(source.fs, path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	source.id = electID(found, cursors)
+	return newReader(path, source.fs, source, oldestOf(fs, path, found, source.id), source.version), nil
+}
+
+// oldestOf is the position just before the oldest frame of the segments found.
+func oldestOf(fs FileSystem, path string, found []foundSegment, id logID) (oldest Position) {
+	next := Totals{math.MaxUint64, math.MaxUint64, math.MaxUint64} // not known
+	for _, f := range slices.Backward(found) {
+		switch {
+		case f.ours(id) && f.header.first == f.first:
+			next = f.header.start
+		case f.err != nil && !errors.Is(f.err, errNewerVersion):
+			next = firstTotals(fs, segmentPath(path, f.first), next)
+		default:
+			continue
+		}
+		oldest = Position{Seq: f.first - 1, Segment: f.first, Offset: segmentHeaderSize}
+		if next.Samples != math.MaxUint64 {
+			oldest.Totals = next
+		}
+	}
+	return oldest
 }
 
 // ReadAfter is Read from a place on, as a cursor has it.

@@ -107,6 +107,7 @@ type Log struct {
 	lost             Lost
 	evictedFor       string // the bound that was last too tight
 	over, blind      bool   // a segment could not be evicted, the free space not be asked for
+	unlisted         bool   // a folder under Path could not be measured
 	writeErrors      uint64
 }
 

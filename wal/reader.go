@@ -85,39 +85,6 @@ func (l *Log) Reader(from Position) *Reader {
 // out. Between two tries it waits for as long as between two requests.
 const patience = 64
 
-// Read returns a reader over a log's folder without its lock, from the oldest
-// frame there is: for looking into a log that a running agent or none writes.
-// It gives out what is written, synced or not. The caller closes it.
-func Read(path string) (*Reader, error) {
-	return readFolder(osFileSystem{}, path)
-}
-
-func readFolder(fsys FileSystem, path string) (*Reader, error) {
-	source := &folderSource{path: path, fs: fsys, version: segmentVersion}
-	list, err := source.segments()
-	if err != nil {
-		return nil, err
-	}
-	var found []foundSegment
-	for _, first := range list {
-		h, err := readSegmentHeader(source.fs, segmentPath(path, first), source.version)
-		found = append(found, foundSegment{segment: segment{first: first}, header: h, err: err})
-	}
-	cursors, _, err := readCursors(source.fs, path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	source.id = electID(found, cursors)
-	r := newReader(path, source.fs, source, Position{}, source.version)
-	for _, f := range found {
-		if f.ours(source.id) && f.header.first == f.first {
-			r.passed = Position{Seq: f.first - 1, Segment: f.first, Offset: segmentHeaderSize, Totals: f.header.start}
-			break
-		}
-	}
-	return r, nil
-}
-
 func newReader(path string, fs FileSystem, source segmentSource, from Position, version uint32) *Reader {
 	return &Reader{path: path, fs: fs, source: source, version: version, passed: from, payloads: newPayloadDecoder()}
 }
@@ -397,6 +364,10 @@ func (r *Reader) open(first uint64) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.Close()
 		return err
+	}
+	if len(head) < segmentHeaderSize && !limit.final {
+		f.Close()
+		return io.EOF // a running agent has made it and not yet written to it
 	}
 	r.offset = segmentHeaderSize
 	if _, err := decodeSegmentHeader(head, r.version); errors.Is(err, errNewerVersion) {

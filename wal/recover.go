@@ -288,7 +288,7 @@ func (l *Log) fillStarts(headers []segmentHeader) {
 		if !known[s.first] {
 			s.start = next
 			if s.readable() {
-				s.start = l.firstTotals(s.first, next)
+				s.start = firstTotals(l.fs, l.segmentPath(s.first), next)
 			}
 		}
 		next = s.start
@@ -297,8 +297,8 @@ func (l *Log) fillStarts(headers []segmentHeader) {
 
 // firstTotals is what a segment's first whole frame says was before it; the
 // totals of the next segment where there is none.
-func (l *Log) firstTotals(first uint64, next Totals) Totals {
-	f, err := l.fs.OpenFile(opRecover, l.segmentPath(first), os.O_RDONLY, 0)
+func firstTotals(fs FileSystem, path string, next Totals) Totals {
+	f, err := fs.OpenFile(opRecover, path, os.O_RDONLY, 0)
 	if err != nil {
 		return next
 	}

@@ -54,9 +54,10 @@ type result struct {
 }
 
 type sample struct {
-	Labels    labels.Labels `json:"labels"`
-	Value     string        `json:"value"` // as in Prometheus's HTTP API, a string: JSON has no NaN
-	Timestamp float64       `json:"timestamp"`
+	Labels    labels.Labels  `json:"labels"`
+	Exemplar  *labels.Labels `json:"exemplar,omitempty"` // its own labels, for a line that is an exemplar
+	Value     string         `json:"value"`              // as in Prometheus's HTTP API, a string: JSON has no NaN
+	Timestamp float64        `json:"timestamp"`
 }
 
 func (q *queryCommand) run(g *global) error {

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,6 +49,7 @@ func makeLog(t *testing.T, path string) *wal.Log {
 			round.Histograms = []wal.Histogram{{Series: took, T: now.UnixMilli(), H: &histogram.Histogram{
 				Schema: 1, Count: 3, Sum: 2, PositiveSpans: []histogram.Span{{Length: 2}}, PositiveBuckets: []int64{1, 1},
 			}}}
+			round.Exemplars = []wal.Exemplar{{Series: orders, T: now.UnixMilli(), V: 3, Labels: labels.FromStrings("trace_id", "4bf9")}}
 		}
 		if _, err := log.Append(&round, now); err != nil {
 			t.Fatal(err)
@@ -80,6 +85,7 @@ func TestWAL(t *testing.T) {
 	run("wal", "verify")
 	run("wal", "dump")
 	run("wal", "dump", "--format=json", "--metric=orders", "--start=2026-03-01T12:00:30Z", "--end=1772366460")
+	run("wal", "dump", "--format=json", "--metric=orders", "--start=2026-03-01T12:01:30Z")
 	run("wal", "dump", "--endpoint=quick", "--metric=up")
 	run("wal", "dump", "--endpoint=fast")
 	run("wal", "dump", "--start=yesterday")
@@ -110,6 +116,10 @@ func TestWAL(t *testing.T) {
 	}
 	run("wal", "stats")
 	run("wal", "verify")
+	// The oldest segment is damaged in its header alone.
+	damage("segments/00000000000000000001.seg", 20, "??")
+	run("wal", "verify")
+	run("wal", "dump", "--metric=up")
 
 	// The lock file, with the process id, is part of the size.
 	got := regexp.MustCompile(`size +\d+ bytes`).ReplaceAllString(out.String(), "size        18000 bytes")
@@ -124,5 +134,111 @@ func TestWAL(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestWALNewer holds that a segment which this version cannot read is named,
+// and that verify does not take it for read.
+func TestWALNewer(t *testing.T) {
+	path := t.TempDir()
+	makeLog(t, path)
+	segment := filepath.Join(path, "segments", "00000000000000000001.seg")
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[8] = 2 // its version
+	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[:12], crc32.MakeTable(crc32.Castagnoli)))
+	if err := os.WriteFile(segment, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr strings.Builder
+	code := Main([]string{"wal", "verify", "--storage.path=" + path}, &stdout, &stderr)
+	if code != 1 || !strings.Contains(stdout.String(), "segment 00000000000000000001: segment of a newer format version") {
+		t.Errorf("exit %d, %s%s", code, stdout.String(), stderr.String())
+	}
+}
+
+// TestWALBesideEviction runs the commands while a writer makes and removes
+// segments: what they look at is whole all the while.
+func TestWALBesideEviction(t *testing.T) {
+	path := t.TempDir()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	log, err := wal.Open(t.Context(), wal.Options{Path: path, Sync: wal.SyncNever, MaxBytes: 16 << 10, MinFree: -1, MaxAge: 1 << 62}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := log.Cursor("dead", wal.StartOldest); err != nil {
+		t.Fatal(err)
+	}
+	series := make([]*wal.Series, 50)
+	for i := range series {
+		series[i] = log.Series(labels.FromStrings("__name__", "orders", "row", strconv.Itoa(i)), wal.Metadata{})
+	}
+	write := func() {
+		now = now.Add(time.Second)
+		round := wal.Round{}
+		for i, s := range series {
+			round.Samples = append(round.Samples, wal.Sample{Series: s, T: now.UnixMilli(), V: float64(i) + 0.37})
+		}
+		if _, err := log.Append(&round, now); err != nil {
+			t.Error(err)
+		}
+		if err := log.Sync(now); err != nil {
+			t.Error(err)
+		}
+	}
+	for log.Stats().Evicted.IsZero() {
+		write()
+	}
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer close(stop)
+	wait.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				write()
+			}
+		}
+	})
+	for i := range 10 {
+		for _, args := range [][]string{{"wal", "verify"}, {"wal", "stats"}, {"wal", "dump", "--endpoint=dead"}} {
+			var stdout, stderr strings.Builder
+			code := Main(append(args, "--storage.path="+path), &stdout, &stderr)
+			if out := stdout.String() + stderr.String(); code != 0 || args[1] != "dump" && strings.Contains(out, "\nsegment ") {
+				t.Fatalf("%v, time %d: exit %d, %.2000s", args, i, code, out)
+			}
+		}
+	}
+}
+
+// TestProgress shows a long reading on a terminal, once a second, and wipes it.
+func TestProgress(t *testing.T) {
+	var terminal strings.Builder
+	p := newProgress(&terminal, wal.Overview{Segments: []wal.SegmentInfo{{First: 1, Bytes: 3 << 20}, {First: 9, Bytes: 1 << 20}}})
+	begun := p.shown
+	place := wal.Position{Segment: 9, Offset: 1 << 19}
+	p.at(place, begun.Add(time.Hour))
+	p.end()
+	if terminal.Len() > 0 {
+		t.Errorf("where nobody looks: %q", terminal.String())
+	}
+	p.w = &terminal
+	p.at(place, begun.Add(time.Second-1)) // not yet long
+	p.at(wal.Position{Segment: 1, Offset: 1 << 20}, begun.Add(time.Second))
+	p.at(place, begun.Add(time.Second+1))
+	p.at(place, begun.Add(2*time.Second))
+	p.end()
+	if want := "\r 25 % of 4 MiB\r 87 % of 4 MiB\r\x1b[K"; terminal.String() != want {
+		t.Errorf("%q, want %q", terminal.String(), want)
 	}
 }
