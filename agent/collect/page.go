@@ -19,7 +19,8 @@ import (
 //
 // A collected family with the name of an own one, or with another type than an
 // earlier one of its name, and a series with the labels of an earlier one, are
-// left out and counted. They are shipped all the same.
+// left out and counted. They are shipped all the same. The names are those of
+// the samples: a histogram d takes d_count, too.
 type Page struct {
 	own       prometheus.Gatherer
 	workers   atomic.Pointer[[]Shown]
@@ -50,13 +51,11 @@ func (p *Page) Show(workers ...Shown) { p.workers.Store(&workers) }
 
 // Gather implements [prometheus.Gatherer]; any goroutine may call it.
 func (p *Page) Gather() ([]*dto.MetricFamily, error) {
-	b := pageBuilder{families: map[string]*pageFamily{}}
+	b := pageBuilder{families: map[string]*pageFamily{}, claimed: map[string]*pageFamily{}}
 	var points []shown
 	for _, w := range *p.workers.Load() {
 		points = w.points(points[:0])
-		for _, pt := range points {
-			b.add(pt)
-		}
+		b.worker(points)
 	}
 	// The own registry comes last: it holds the counter of conflicts.
 	own, err := p.gatherOwn(&b)
@@ -70,17 +69,18 @@ func (p *Page) Gather() ([]*dto.MetricFamily, error) {
 func (p *Page) gatherOwn(b *pageBuilder) ([]*dto.MetricFamily, error) {
 	own, err := p.own.Gather()
 	for _, mf := range own {
-		if f := b.families[mf.GetName()]; f != nil {
-			delete(b.families, mf.GetName())
-			b.conflicts += len(f.proto.Metric)
+		for _, name := range sampleNames(mf.GetName(), mf.GetType()) {
+			b.leaveOut(b.claimed[name])
 		}
 	}
 	p.conflicts.Add(float64(b.conflicts))
 	return own, err
 }
 
+// pageBuilder collects the families of one answer.
 type pageBuilder struct {
 	families  map[string]*pageFamily
+	claimed   map[string]*pageFamily // by the names of their samples
 	conflicts int
 }
 
@@ -88,29 +88,26 @@ type pageFamily struct {
 	proto  *dto.MetricFamily
 	labels map[string]bool // label sets shown already
 	key    []byte
+	series int
 }
 
+// worker adds the last values of one worker.
+func (b *pageBuilder) worker(points []shown) {
+	var parts assembly
+	for _, p := range points {
+		if !parts.take(p) {
+			b.add(p)
+		}
+	}
+	for _, f := range parts.families {
+		b.assembled(f)
+	}
+}
+
+// add adds a series that is a metric of its own.
 func (b *pageBuilder) add(p shown) {
 	kind := pageType(p.family)
-	f := b.families[p.family.name]
-	if f == nil {
-		f = &pageFamily{
-			proto: &dto.MetricFamily{
-				Name: &p.family.name,
-				Help: &p.family.meta.Help,
-				Type: kind.Enum(),
-			},
-			labels: map[string]bool{},
-		}
-		b.families[p.family.name] = f
-	}
-	f.key = p.labels.Bytes(f.key)
-	if f.proto.GetType() != kind || f.labels[string(f.key)] {
-		b.conflicts++
-		return
-	}
-	f.labels[string(f.key)] = true
-	m := &dto.Metric{Label: pairs(p.labels)}
+	m := &dto.Metric{}
 	switch kind {
 	case dto.MetricType_COUNTER:
 		m.Counter = &dto.Counter{Value: &p.v}
@@ -119,7 +116,68 @@ func (b *pageBuilder) add(p shown) {
 	default:
 		m.Untyped = &dto.Untyped{Value: &p.v}
 	}
+	b.show(p.family.name, p.family, kind, p.labels, m, 1)
+}
+
+// show adds a metric that is so many series to its family, or counts them as
+// conflicts.
+func (b *pageBuilder) show(name string, about *family, kind dto.MetricType, lset labels.Labels, m *dto.Metric, series int) {
+	f := b.family(name, about, kind)
+	if f == nil || !f.add(lset, m) {
+		b.conflicts += series
+		return
+	}
+	f.series += series
+}
+
+// family returns the one of that name and type, nil if its name, or that of
+// one of its samples, is another's.
+func (b *pageBuilder) family(name string, about *family, kind dto.MetricType) *pageFamily {
+	if f := b.families[name]; f != nil {
+		if f.proto.GetType() != kind {
+			return nil
+		}
+		return f
+	}
+	names := sampleNames(name, kind)
+	for _, n := range names {
+		if b.claimed[n] != nil {
+			return nil
+		}
+	}
+	f := &pageFamily{
+		proto:  &dto.MetricFamily{Name: &name, Help: &about.meta.Help, Type: kind.Enum()},
+		labels: map[string]bool{},
+	}
+	if about.meta.Unit != "" {
+		f.proto.Unit = &about.meta.Unit
+	}
+	b.families[name] = f
+	for _, n := range names {
+		b.claimed[n] = f
+	}
+	return f
+}
+
+// add adds a metric unless there is one with its labels.
+func (f *pageFamily) add(lset labels.Labels, m *dto.Metric) bool {
+	f.key = lset.Bytes(f.key)
+	if f.labels[string(f.key)] {
+		return false
+	}
+	f.labels[string(f.key)] = true
+	m.Label = pairs(lset)
 	f.proto.Metric = append(f.proto.Metric, m)
+	return true
+}
+
+// leaveOut takes a family off the page; nil is none.
+func (b *pageBuilder) leaveOut(f *pageFamily) {
+	if f == nil || b.families[f.proto.GetName()] != f {
+		return
+	}
+	delete(b.families, f.proto.GetName())
+	b.conflicts += f.series
 }
 
 func (b *pageBuilder) collected() []*dto.MetricFamily {
@@ -130,9 +188,21 @@ func (b *pageBuilder) collected() []*dto.MetricFamily {
 	return all
 }
 
-// pageType is the type that a series is shown with. Those of a scraped
-// histogram or summary are shown one by one, without a type: what was scraped
-// need not be whole, and the page invents nothing.
+// sampleNames are the names that samples of a family have in text.
+func sampleNames(name string, kind dto.MetricType) []string {
+	switch kind {
+	case dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM:
+		return []string{name, name + "_bucket", name + "_sum", name + "_count"}
+	case dto.MetricType_SUMMARY:
+		return []string{name, name + "_sum", name + "_count"}
+	}
+	return []string{name}
+}
+
+// pageType is the type that a series is shown with by itself. OpenMetrics has
+// types of their own for infos and statesets; the model that answers are made
+// of has not, and as gauges they say the same. Parts of a histogram or a
+// summary come here only when it is not whole: the page invents nothing.
 func pageType(f *family) dto.MetricType {
 	switch f.meta.Type {
 	case model.MetricTypeCounter:

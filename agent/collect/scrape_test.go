@@ -355,16 +355,12 @@ own{team="shop"} 5
 # HELP served_total Requests.
 # TYPE served_total counter
 served_total{exported_team="y",job="x",team="shop"} 7
-# HELP size_bucket Sizes.
-# TYPE size_bucket untyped
-size_bucket{le="1.0",team="shop"} 1
-size_bucket{le="+Inf",team="shop"} 1
-# HELP size_count Sizes.
-# TYPE size_count untyped
-size_count{team="shop"} 1
-# HELP size_sum Sizes.
-# TYPE size_sum untyped
+# HELP size Sizes.
+# TYPE size histogram
+size_bucket{team="shop",le="1"} 1
+size_bucket{team="shop",le="+Inf"} 1
 size_sum{team="shop"} 0.5
+size_count{team="shop"} 1
 `
 	if diff := cmp.Diff(want, render(t, page)); diff != "" {
 		t.Error(diff)

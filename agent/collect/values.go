@@ -62,6 +62,8 @@ type shown struct {
 	family *family
 	labels labels.Labels
 	v      float64
+	h      *histogram.Histogram
+	fh     *histogram.FloatHistogram
 }
 
 // values collects one round after the other and keeps the last good one: for
@@ -348,8 +350,8 @@ func (v *values) publish() {
 	v.ended = false
 }
 
-// points appends the last good round to dst, unless it has ended, without its
-// native histograms: the page's text has no words for them. Any goroutine may call it.
+// points appends the last good round to dst, unless it has ended. Any goroutine
+// may call it.
 func (v *values) points(dst []shown) []shown {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -359,9 +361,7 @@ func (v *values) points(dst []shown) []shown {
 	dst = slices.Grow(dst, len(v.last)+len(v.lastAside))
 	for _, points := range [][]point{v.last, v.lastAside} {
 		for _, p := range points {
-			if !p.native() {
-				dst = append(dst, shown{p.series.family, p.series.page, p.v})
-			}
+			dst = append(dst, shown{p.series.family, p.series.page, p.v, p.h, p.fh})
 		}
 	}
 	return dst
