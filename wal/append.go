@@ -29,7 +29,11 @@ func (l *Log) Append(r *Round, now time.Time) (Appended, error) {
 	l.mu.Lock()
 	out, err := l.append(r, now.UnixMilli())
 	seq := l.end.Seq
-	l.publish()
+	if l.closed {
+		l.publish()
+	} else {
+		l.book(r.Booked, out)
+	}
 	l.mu.Unlock()
 	if err == nil && l.o.Sync == SyncAlways && !out.Appended.IsZero() {
 		err = l.syncer.to(seq)
@@ -58,7 +62,7 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 // wait keeps what could not be written of a round.
 func (l *Log) wait(out Appended, rest waitingRound) (Appended, error) {
 	out.Kept = l.keep(rest)
-	if out.Kept != rest.counts() {
+	if out.Kept != rest.Totals() {
 		return out, fmt.Errorf("round of %d samples is lost, it is too large to wait in memory: %w", len(rest.Samples), l.waiting.why)
 	}
 	return out, nil

@@ -72,7 +72,9 @@ func (l *Log) appendAgain(source oneSegment, from Position, now int64) error {
 			series = append(series, l.seriesAgain(entry.Labels, entry.Metadata))
 		}
 		l.mu.Lock()
-		out, err := l.append(f.round(series), now)
+		round := f.round(series)
+		out, err := l.append(round, now)
+		l.takenUp = l.takenUp.Add(round.Totals())
 		l.taken = f.Position
 		l.publish()
 		l.mu.Unlock()

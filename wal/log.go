@@ -103,6 +103,7 @@ type Log struct {
 	waiting       waiting
 	taken         Position // how far a segment set aside has been taken up
 
+	opened, takenUp  Totals
 	refused, evicted Totals
 	lost             Lost
 	evictedFor       string // the bound that was last too tight
@@ -142,6 +143,7 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	if l.metrics, err = newMetrics(l, o.Registerer); err != nil {
 		return nil, errors.Join(err, l.release())
 	}
+	l.opened = l.end.Totals
 	l.publish()
 	// What a killed process left unsynced is made safe before it is read.
 	if err := l.syncer.to(maxSeq); err != nil {

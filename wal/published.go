@@ -13,12 +13,16 @@ type published struct {
 
 func newPublished() *published { return &published{changed: make(chan struct{})} }
 
-// set publishes everything but what syncs publish.
-func (p *published) set(s Stats, bounds []uint64) {
+// set publishes everything but what syncs publish, and calls booked, which may
+// be nil, in the same moment.
+func (p *published) set(s Stats, bounds []uint64, booked func(Appended), a Appended) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Synced = p.stats.Synced
 	p.stats, p.bounds = s, bounds
+	if booked != nil {
+		booked(a)
+	}
 }
 
 // advance publishes that readers may read up to here. It never goes back: with
@@ -41,6 +45,12 @@ func (p *published) get() Stats {
 	return p.stats
 }
 
+func (p *published) audit(look func(Stats)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	look(p.stats)
+}
+
 // readable returns the segments there are, those of them that have a whole
 // header, and up to where all may be read.
 func (p *published) readable() (segments, bounds []uint64, synced Position) {
@@ -55,10 +65,16 @@ func (p *published) wait() <-chan struct{} {
 	return p.changed
 }
 
-// Stats is one consistent view of the log. What is not a size or a count of
+// Stats is one consistent view of the log. For each kind
+//
+//	handed to Append + TakenUp = Appended - Opened + Refused + Waiting + Lost
+//
+// since Open. What is not a size or a count of
 // what is there now counts since the log began, where it says so, or since Open.
 type Stats struct {
 	Appended      Totals   // running totals after the newest frame, since the log began
+	Opened        Totals   // Appended when Open had recovered the log
+	TakenUp       Totals   // appended once more by the log itself, from segments set aside; since Open
 	Refused       Totals   // since Open
 	Waiting       Totals   // in memory until they can be written
 	Lost          Lost     // given up while waiting, since Open
@@ -108,14 +124,25 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
+// Audit calls look while the figures of Stats stand still, and what
+// [Round.Booked] has written beside them: whatever was appended by then is in
+// both. look must be quick, must not call the log, and may change what Booked
+// writes. Audit never waits for the disk.
+func (l *Log) Audit(look func(Stats)) { l.published.audit(look) }
+
 // Changed returns a channel that is closed when more frames can be read. Take
 // it before calling Reader.Next: what comes after is then not missed.
 func (l *Log) Changed() <-chan struct{} { return l.published.wait() }
 
 // publish shows the writer's state. The caller holds l.mu.
-func (l *Log) publish() {
+func (l *Log) publish() { l.book(nil, Appended{}) }
+
+// book is publish after an append, which booked is told of in the same moment.
+func (l *Log) book(booked func(Appended), a Appended) {
 	s := Stats{
 		Appended:    l.end.Totals,
+		Opened:      l.opened,
+		TakenUp:     l.takenUp,
 		Refused:     l.refused,
 		Waiting:     l.waiting.counts,
 		Lost:        l.lost,
@@ -139,7 +166,7 @@ func (l *Log) publish() {
 		l.list(s.Segments)
 	}
 	s.segments, s.sizes = l.readable, l.sizes
-	l.published.set(s, l.bounds)
+	l.published.set(s, l.bounds, booked, a)
 	if l.o.Sync == SyncNever {
 		l.published.advance(l.end)
 	}

@@ -43,8 +43,18 @@ type Round struct {
 	Exemplars  []Exemplar
 	// OwnTime says that the samples' times come from the data and not from the clock.
 	OwnTime bool
+	// Booked, if set, is called once with what Append returns of the round, in
+	// the moment in which Stats shows it: whoever looks through [Log.Audit]
+	// sees both or neither. It must not block nor call the log. It is not
+	// called if the log is closed.
+	Booked func(Appended)
 
 	again bool // from a segment set aside: times go back, and that is taken
+}
+
+// Totals counts what is in the round.
+func (r *Round) Totals() Totals {
+	return Totals{uint64(len(r.Samples)), uint64(len(r.Histograms)), uint64(len(r.Exemplars))}
 }
 
 // Appended tells what became of a round.

@@ -29,10 +29,6 @@ type waitingRound struct {
 	bytes int
 }
 
-func (w *waitingRound) counts() Totals {
-	return Totals{uint64(len(w.Samples)), uint64(len(w.Histograms)), uint64(len(w.Exemplars))}
-}
-
 // keep lets a round wait in memory, and returns what it has of it: all, or
 // nothing of one that is larger than all that may wait.
 func (l *Log) keep(w waitingRound) Totals {
@@ -48,8 +44,8 @@ func (l *Log) keep(w waitingRound) Totals {
 	w.eachSeries(func(s *Series) { s.users++ })
 	q.rounds = append(q.rounds, w)
 	q.bytes += w.bytes
-	q.counts = q.counts.Add(w.counts())
-	return w.counts()
+	q.counts = q.counts.Add(w.Totals())
+	return w.Totals()
 }
 
 // shift takes the oldest round out.
@@ -58,7 +54,7 @@ func (l *Log) shift() waitingRound {
 	w := q.rounds[0]
 	q.rounds = slices.Delete(q.rounds, 0, 1)
 	q.bytes -= w.bytes
-	q.counts = q.counts.Sub(w.counts())
+	q.counts = q.counts.Sub(w.Totals())
 	w.eachSeries(l.giveBack)
 	return w
 }
@@ -66,9 +62,9 @@ func (l *Log) shift() waitingRound {
 // lose counts a round that is given up, by what kept it from being written.
 func (l *Log) lose(w waitingRound) {
 	if errors.Is(l.waiting.why, unix.ENOSPC) || errors.Is(l.waiting.why, unix.EDQUOT) {
-		l.lost.NoSpace = l.lost.NoSpace.Add(w.counts())
+		l.lost.NoSpace = l.lost.NoSpace.Add(w.Totals())
 	} else {
-		l.lost.DiskError = l.lost.DiskError.Add(w.counts())
+		l.lost.DiskError = l.lost.DiskError.Add(w.Totals())
 	}
 }
 
@@ -100,7 +96,7 @@ func (l *Log) shrink(rest waitingRound) {
 	rest.eachSeries(func(s *Series) { s.users++ })
 	q.rounds[0] = rest
 	q.bytes += rest.bytes - old.bytes
-	q.counts = q.counts.Sub(old.counts()).Add(rest.counts())
+	q.counts = q.counts.Sub(old.Totals()).Add(rest.Totals())
 	old.eachSeries(l.giveBack)
 }
 
