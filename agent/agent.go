@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,32 +31,50 @@ const (
 	stuckAfter = 5 * time.Minute
 )
 
-// Options are what an agent runs on.
+// Options are what an agent runs on. Config, Listener and Logger are needed.
 type Options struct {
 	Config        *config.Config
 	Listener      net.Listener // closed by Run
 	WebConfigFile string       // exporter-toolkit's; may be empty
 	Logger        *slog.Logger
+
+	// Load reads the configuration again, for a reload; an error says what is
+	// wrong with it. Without it there are no reloads.
+	Load func() (*config.Config, error)
+	// Reload asks for a reload each time something is received.
+	Reload <-chan os.Signal
+	// Lifecycle has POST /-/reload ask for one.
+	Lifecycle bool
+	// Watch has a change of the files of the configuration ask for one.
+	Watch bool
 }
 
-// Agent is everything that runs.
+// Agent is everything that runs. Its fields are for the goroutine of Run,
+// unless they are made for several.
 type Agent struct {
 	config   *config.Config
+	load     func() (*config.Config, error)
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	page     *collect.Page
 	metrics  *collect.Metrics
 	clock    *collect.Clock
+	reloads  *reloadMetrics
 	limit    *collect.SeriesLimit
 
-	log       *wal.Log
-	shippers  []*remotewrite.Shipper
-	clients   []client // one a source
-	workers   []worker // those of queries, of scrapes, of up and of the agent itself
-	listening net.Addr
-	ready     atomic.Bool
-	running   atomic.Pointer[[]loop]                 // what /-/healthy looks at
-	shown     atomic.Pointer[[]*remotewrite.Shipper] // what the status page shows
+	log        *wal.Log
+	deadLetter *remotewrite.DeadLetter
+	endpoints  []*endpoint
+	unopened   func() // lets the log go on, once all endpoints are open; nil: they are
+	sources    []*source
+	self       *task          // nil: none
+	departing  sync.WaitGroup // what a reload replaced and has not ended yet
+	requests   chan request
+	watcher    *watcher // nil: files are not watched
+	listening  net.Addr
+	ready      atomic.Bool
+	running    atomic.Pointer[[]loop]                 // what /-/healthy looks at
+	shown      atomic.Pointer[[]*remotewrite.Shipper] // what the status page shows
 }
 
 // Run runs an agent until ctx ends, and then stops it: collection first, then
@@ -68,8 +87,8 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer serving.stop()
-	defer a.closeClients()
-	if err := a.openClients(); err != nil {
+	defer a.closeCollecting()
+	if err := a.openSources(); err != nil {
 		return err
 	}
 
@@ -83,38 +102,35 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer a.closeLog()
-	if err := a.openEndpoints(); err != nil {
+	if err := a.openShipping(); err != nil {
 		return err
 	}
-	defer a.closeWorkers()
-	a.openWorkers()
 
 	syncing := start(ctx, a.log.Run)
-	flush := make(chan struct{})
-	shipping := a.startShipping(ctx, flush)
-	collecting := a.startCollecting(ctx)
-	loops := a.loops()
-	a.running.Store(&loops)
+	a.ship(ctx)
+	a.collect(ctx)
+	a.watchLoops()
 	a.ready.Store(true)
-	a.logger.Info("started", "sources", len(a.config.Sources), "endpoints", len(a.shippers))
+	a.logger.Info("started", "sources", len(a.sources), "endpoints", len(a.endpoints))
 
-	<-ctx.Done()
+	a.takeReloads(ctx, o)
 	a.ready.Store(false)
 	a.running.Store(nil)
-	collecting.stop()
+	a.stopCollecting()
 	syncing.stop()
 	a.syncLast()
-	close(flush)
-	shipping.stopAfter(flushTime)
-	a.reportLeft()
+	a.flushEndpoints(ctx, flushTime)
 	return nil
 }
 
 func newAgent(o Options) *Agent {
 	a := &Agent{
 		config:    o.Config,
+		load:      o.Load,
 		logger:    o.Logger,
 		registry:  prometheus.NewRegistry(),
+		limit:     collect.NewSeriesLimit(o.Config.Limits.MaxSeries),
+		requests:  make(chan request),
 		listening: o.Listener.Addr(),
 	}
 	a.registry.MustRegister(
@@ -125,7 +141,8 @@ func newAgent(o Options) *Agent {
 	a.page = collect.NewPage(a.registry, a.registry)
 	a.metrics = collect.NewMetrics(a.registry)
 	a.clock = collect.NewClock(a.registry, a.logger)
-	a.limit = collect.NewSeriesLimit(o.Config.Limits.MaxSeries)
+	a.reloads = newReloadMetrics(a.registry)
+	a.reloads.succeeded(time.Now())
 	return a
 }
 
@@ -149,15 +166,6 @@ func start(ctx context.Context, loops ...func(context.Context)) *group {
 // stop ends the goroutines and waits for them.
 func (g *group) stop() { g.cancel(); g.wg.Wait() }
 
-// stopAfter waits for the goroutines to end by themselves, and ends them after
-// the grace.
-func (g *group) stopAfter(grace time.Duration) {
-	hurry := time.AfterFunc(grace, g.cancel)
-	defer hurry.Stop()
-	g.wg.Wait()
-	g.cancel()
-}
-
 // serve starts the local page. It answers before the log is open, because
 // another process may hold the folder for a while during a rolling restart.
 func (a *Agent) serve(ctx context.Context, o Options) (*group, error) {
@@ -166,7 +174,8 @@ func (a *Agent) serve(ctx context.Context, o Options) (*group, error) {
 		Registry:   a.registry,
 		Ready:      a.ready.Load,
 		Healthy:    func() error { return a.healthy(time.Now()) },
-		Endpoints:  a.endpoints,
+		Endpoints:  a.statuses,
+		Reload:     a.reloader(ctx, o),
 		Logger:     a.logger,
 		ConfigFile: o.WebConfigFile,
 	})
@@ -216,16 +225,18 @@ type loop struct {
 	overdue func(now time.Time) time.Duration // for how long it should have turned and has not
 }
 
-// loops are all that /-/healthy looks at.
-func (a *Agent) loops() []loop {
+// watchLoops has /-/healthy look at all loops that there are now.
+func (a *Agent) watchLoops() {
 	all := []loop{{"the loop that syncs the log", a.log.Overdue}}
-	for _, w := range a.workers {
-		all = append(all, loop{"a collection loop", w.Overdue})
+	for _, t := range a.tasks() {
+		all = append(all, loop{"a collection loop", t.Overdue})
 	}
-	for _, s := range a.shippers {
-		all = append(all, loop{"the loop of endpoint " + s.Name(), s.Overdue})
+	for _, e := range a.endpoints {
+		if e.shipper != nil {
+			all = append(all, loop{"the loop of endpoint " + e.config.Name, e.shipper.Overdue})
+		}
 	}
-	return all
+	a.running.Store(&all)
 }
 
 // healthy returns an error when a loop has not turned for stuckAfter. A

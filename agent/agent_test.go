@@ -239,12 +239,11 @@ func TestHealthyLooksAtEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.closeLog()
-	if err := a.openEndpoints(); err != nil {
+	if err := a.openShipping(); err != nil {
 		t.Fatal(err)
 	}
-	loops := a.loops()
-	a.running.Store(&loops)
-	if _, err := a.shippers[0].Step(t.Context(), time.Now()); err != nil {
+	a.watchLoops()
+	if _, err := a.endpoints[0].shipper.Step(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.healthy(time.Now()); err != nil {
@@ -271,8 +270,7 @@ func TestHealthyLooksAtTheLog(t *testing.T) {
 	defer a.closeLog()
 	syncing := start(t.Context(), a.log.Run)
 	defer syncing.stop()
-	loops := a.loops()
-	a.running.Store(&loops)
+	a.watchLoops()
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		// As if an hour had gone by since it last turned.
 		if err := a.healthy(time.Now().Add(time.Hour)); err != nil {

@@ -2,126 +2,287 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
-	"time"
+	"reflect"
+	"sync"
+
+	"github.com/prometheus/prometheus/model/labels"
 
 	"sql2metrics/agent/collect"
 	"sql2metrics/config"
 	"sql2metrics/sources"
 )
 
-// worker is what every kind of worker is to the agent.
-type worker interface {
-	Run(context.Context)
-	Overdue(now time.Time) time.Duration
-	Close()
-}
-
 // client is what asks one source: a database or an exposition.
 type client struct {
-	source     config.Source
+	name       string
 	database   sources.Source
 	exposition *sources.Exposition
+	health     *collect.Health
+	users      sync.WaitGroup // workers that run
 }
 
-// openClients makes the clients of all sources. It asks none of them: a server
-// that is down is found out by the workers.
-func (a *Agent) openClients() error {
-	for _, s := range a.config.Sources {
-		c := client{source: s}
-		var err error
-		if s.Type == config.TypePrometheus {
-			c.exposition, err = sources.OpenExposition(s)
-		} else {
-			c.database, err = sources.Open(s, sources.Options{Logger: a.logger})
+// openSources opens the clients of the first configuration.
+func (a *Agent) openSources() (err error) {
+	a.sources, _, err = a.openClients(a.config)
+	return err
+}
+
+// collect makes and starts the workers of the first configuration.
+func (a *Agent) collect(ctx context.Context) {
+	for _, s := range a.sources {
+		a.openTasks(s, nil)
+	}
+	a.self = a.openSelf(a.config.Self)
+	a.show()
+	for _, t := range a.tasks() {
+		t.start(ctx)
+	}
+}
+
+// openClient asks nobody: a server that is down is found out by the workers.
+func (a *Agent) openClient(s config.Source) (*client, error) {
+	c := &client{name: s.Name, health: collect.NewHealth(s.Name, a.logger)}
+	var err error
+	if s.Type == config.TypePrometheus {
+		c.exposition, err = sources.OpenExposition(s)
+	} else {
+		c.database, err = sources.Open(s, sources.Options{Logger: a.logger})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open source %s: %w", s.Name, err)
+	}
+	return c, nil
+}
+
+// close comes after the workers have ended.
+func (c *client) close() error {
+	if c.exposition != nil {
+		return c.exposition.Close()
+	}
+	return c.database.Close()
+}
+
+// source is one of the configuration, with what works for it.
+type source struct {
+	config  config.Source
+	client  *client
+	queries []*task // in the order of config.Queries; the scrape of an exposition
+	up      *task   // nil for an exposition, whose scrape sees to it
+}
+
+// tasks are all of a source, in the order of the page.
+func (s *source) tasks() []*task {
+	if s.up == nil {
+		return s.queries
+	}
+	return append(s.queries[:len(s.queries):len(s.queries)], s.up)
+}
+
+// task is a worker with its goroutine.
+type task struct {
+	collect.Runner
+	client *client // nil for the agent's own
+	cancel context.CancelFunc
+	done   chan struct{} // closed when Run has returned
+}
+
+// start runs the worker until cancel is called. It outlives ctx.
+func (t *task) start(ctx context.Context) {
+	ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	t.done = make(chan struct{})
+	if t.client != nil {
+		t.client.users.Add(1)
+	}
+	go func() {
+		defer close(t.done)
+		if t.client != nil {
+			defer t.client.users.Done()
 		}
-		if err != nil {
-			return fmt.Errorf("open source %s: %w", s.Name, err)
+		t.Run(ctx)
+	}()
+}
+
+// openTasks makes the workers of s. It takes those of before, the source of
+// that name that runs, which have nothing to do differently; before may be nil.
+func (a *Agent) openTasks(s, before *source) {
+	kept := before != nil && before.client == s.client && sameTarget(before.config, s.config)
+	if s.client.exposition != nil {
+		if kept && reflect.DeepEqual(before.config, s.config) {
+			s.queries = before.queries
+			return
 		}
-		a.clients = append(a.clients, c)
+		s.queries = []*task{{client: s.client, Runner: collect.NewScrape(collect.ScrapeOptions{
+			Source: s.config, Exposition: s.client.exposition,
+			Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: a.clock.Now,
+		})}}
+		return
+	}
+	for _, q := range s.config.Queries {
+		if kept {
+			if t := before.query(q); t != nil {
+				s.queries = append(s.queries, t)
+				continue
+			}
+		}
+		s.queries = append(s.queries, &task{client: s.client, Runner: collect.NewWorker(collect.WorkerOptions{
+			Source: s.config, Query: q, Client: s.client.database, Health: s.client.health,
+			Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: a.clock.Now,
+		})})
+	}
+	if kept && before.config.Interval == s.config.Interval {
+		s.up = before.up
+		return
+	}
+	s.up = &task{client: s.client, Runner: collect.NewUp(collect.UpOptions{
+		Source: s.config, Client: s.client.database, Health: s.client.health,
+		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: a.clock.Now,
+	})}
+}
+
+// query returns the worker of a query that is exactly so; nil if there is none.
+func (s *source) query(q config.Query) *task {
+	for i := range s.config.Queries {
+		if reflect.DeepEqual(s.config.Queries[i], q) {
+			return s.queries[i]
+		}
 	}
 	return nil
 }
 
-func (a *Agent) closeClients() {
-	for _, c := range a.clients {
-		var err error
-		if c.exposition != nil {
-			err = c.exposition.Close()
-		} else {
-			err = c.database.Close()
-		}
-		if err != nil {
-			a.logger.Warn("source not closed cleanly", "source", c.source.Name, "err", err)
-		}
-	}
+// sameClient tells whether one client does for both: they differ at most in
+// what is asked and in how it is called.
+func sameClient(a, b config.Source) bool {
+	a.Queries, a.Job, a.Instance, a.Labels, a.Interval = b.Queries, b.Job, b.Instance, b.Labels, b.Interval
+	return reflect.DeepEqual(a, b)
 }
 
-// openWorkers makes the workers of all sources and of the agent itself, and
-// puts those with collected metrics on the page.
-func (a *Agent) openWorkers() {
+// sameTarget tells whether the series of both have the same labels beside
+// their own.
+func sameTarget(a, b config.Source) bool {
+	return a.Job == b.Job && a.Instance == b.Instance && labels.Equal(a.Labels, b.Labels)
+}
+
+// openSelf makes the worker of the agent's own metrics; nil if there is to be
+// none.
+func (a *Agent) openSelf(self config.Self) *task {
+	if !self.Enabled {
+		return nil
+	}
+	if self.Instance == "" {
+		self.Instance = a.instance()
+	}
+	return &task{Runner: collect.NewSelf(collect.SelfOptions{
+		Self: self, Gatherer: a.registry, Log: a.log, Logger: a.logger, Clock: a.clock.Now,
+	})}
+}
+
+// tasks are all that run.
+func (a *Agent) tasks() []*task { return tasksOf(a.sources, a.self) }
+
+func tasksOf(sources []*source, self *task) (all []*task) {
+	for _, s := range sources {
+		all = append(all, s.tasks()...)
+	}
+	if self != nil {
+		all = append(all, self)
+	}
+	return all
+}
+
+// show has the page show what runs, at once and whole.
+func (a *Agent) show() {
 	var shown []collect.Shown
-	for _, c := range a.clients {
-		if c.exposition != nil {
-			shown = append(shown, a.openScrape(c))
-		} else {
-			shown = append(shown, a.openQueries(c)...)
+	for _, t := range a.tasks() {
+		if s, ok := t.Runner.(collect.Shown); ok {
+			shown = append(shown, s)
 		}
 	}
 	a.page.Show(shown...)
-	if self := a.config.Self; self.Enabled {
-		if self.Instance == "" {
-			self.Instance = a.instance()
-		}
-		a.workers = append(a.workers, collect.NewSelf(collect.SelfOptions{
-			Self: self, Gatherer: a.registry, Log: a.log, Logger: a.logger, Clock: a.clock.Now,
-		}))
+}
+
+// stopCollecting ends all workers and waits for them.
+func (a *Agent) stopCollecting() {
+	for _, t := range a.tasks() {
+		t.cancel()
+	}
+	for _, t := range a.tasks() {
+		<-t.done
 	}
 }
 
-// openQueries makes a worker for each query of a database and one for up.
-func (a *Agent) openQueries(c client) (shown []collect.Shown) {
-	health := collect.NewHealth(c.source.Name, a.logger)
-	for _, q := range c.source.Queries {
-		w := collect.NewWorker(collect.WorkerOptions{
-			Source: c.source, Query: q, Client: c.database, Health: health,
-			Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: a.clock.Now,
-		})
-		shown = append(shown, w)
-		a.workers = append(a.workers, w)
-	}
-	a.workers = append(a.workers, collect.NewUp(collect.UpOptions{
-		Source: c.source, Client: c.database, Health: health,
-		Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: a.clock.Now,
-	}))
-	return shown
-}
-
-// openScrape makes the one worker of a source that is scraped.
-func (a *Agent) openScrape(c client) collect.Shown {
-	w := collect.NewScrape(collect.ScrapeOptions{
-		Source: c.source, Exposition: c.exposition,
-		Log: a.log, Metrics: a.metrics, Limit: a.limit, Logger: a.logger, Clock: a.clock.Now,
-	})
-	a.workers = append(a.workers, w)
-	return w
-}
-
-func (a *Agent) closeWorkers() {
+// closeCollecting gives back what workers and clients hold, those that a
+// reload replaced included.
+func (a *Agent) closeCollecting() {
 	a.page.Show()
-	for _, w := range a.workers {
-		w.Close()
+	for _, t := range a.tasks() {
+		t.Close()
+	}
+	for _, s := range a.sources {
+		a.closeClient(s.client)
+	}
+	a.departing.Wait()
+}
+
+func (a *Agent) closeClient(c *client) {
+	if err := c.close(); err != nil {
+		a.logger.Warn("source not closed cleanly", "source", c.name, "err", err)
 	}
 }
 
-func (a *Agent) startCollecting(ctx context.Context) *group {
-	var loops []func(context.Context)
-	for _, w := range a.workers {
-		loops = append(loops, w.Run)
+// dismiss gives back what replaced workers and clients hold, as soon as they
+// have ended. It does not wait for one that hangs.
+func (a *Agent) dismiss(tasks []*task, clients []*client) {
+	for _, t := range tasks {
+		a.departing.Go(func() {
+			<-t.done
+			t.Close()
+		})
 	}
-	return start(ctx, loops...)
+	for _, c := range clients {
+		a.departing.Go(func() {
+			c.users.Wait()
+			a.closeClient(c)
+		})
+	}
+}
+
+// openClients opens a client for each source of the configuration. Where a
+// running source has one that does as well, it is taken.
+func (a *Agent) openClients(c *config.Config) (all []*source, opened []*client, err error) {
+	var errs []error
+	for _, cfg := range c.Sources {
+		s := &source{config: cfg}
+		if before := a.source(cfg.Name); before != nil && sameClient(before.config, cfg) {
+			s.client = before.client
+		} else if s.client, err = a.openClient(cfg); err != nil {
+			errs = append(errs, err)
+			continue
+		} else {
+			opened = append(opened, s.client)
+		}
+		all = append(all, s)
+	}
+	if err := errors.Join(errs...); err != nil {
+		for _, c := range opened {
+			a.closeClient(c)
+		}
+		return nil, nil, err
+	}
+	return all, opened, nil
+}
+
+// source returns the running source of that name; nil if there is none.
+func (a *Agent) source(name string) *source {
+	for _, s := range a.sources {
+		if s.config.Name == name {
+			return s
+		}
+	}
+	return nil
 }
 
 // instance is what a scrape of the local page would call it: host and port.

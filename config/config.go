@@ -30,6 +30,11 @@ type Config struct {
 	// Warnings are about what works and is hardly meant. They change nothing:
 	// whoever loads a configuration shows them.
 	Warnings Errors
+
+	// Files are those it was read from: the configuration itself and the
+	// patterns of collector_files, as [filepath.Glob] takes them. Whoever watches
+	// them sees each change there can be.
+	Files []string
 }
 
 // Global holds what applies to every source and every endpoint.

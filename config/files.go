@@ -18,6 +18,7 @@ func (d *document) readCollectorFiles() {
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(d.in.dir, pattern)
 		}
+		d.config.Files = append(d.config.Files, pattern)
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			p.value.fail(fmt.Sprintf("%q is not a pattern of file names: a bracket is not closed", p.key), "close it, or escape it with a backslash")

@@ -24,6 +24,7 @@ var asConfigured = cmp.Options{
 	cmpopts.IgnoreUnexported(promconfig.ProxyConfig{}),
 	cmp.Comparer(func(a, b *Schedule) bool { return reflect.DeepEqual(a, b) }),
 	cmp.Comparer(func(a, b *time.Location) bool { return a == b || a != nil && b != nil && a.String() == b.String() }),
+	cmpopts.IgnoreFields(Config{}, "Files"),
 	cmpopts.EquateEmpty(),
 	cmpopts.EquateNaNs(),
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Options is what the command line and tests decide beside the file.
@@ -28,6 +29,9 @@ func Load(path string, o Options) (*Config, error) {
 	return load(path, data, o)
 }
 
+// globQuote has a file's name match nothing but itself.
+var globQuote = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+
 // loader collects what is wrong while a configuration is read.
 type loader struct {
 	getenv   func(string) (string, bool)
@@ -50,6 +54,7 @@ func load(path string, data []byte, o Options) (*Config, error) {
 	}
 	d := &document{config: Default()}
 	d.global.Global = d.config.Global
+	d.config.Files = []string{globQuote.Replace(path)}
 	d.object = decode(root, documentTable, d)
 	if o.StoragePath != "" {
 		d.config.Storage.Path = o.StoragePath

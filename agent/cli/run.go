@@ -17,6 +17,8 @@ func addRun(app *kingpin.Application) (string, command) {
 	cmd := app.Command("run", "Run the agent (the default).").Default()
 	address := cmd.Flag("web.listen-address", "Where /metrics is served.").Default(":9399").String()
 	webConfig := cmd.Flag("web.config.file", "TLS and basic auth for /metrics, as Prometheus exporters have it.").String()
+	lifecycle := cmd.Flag("web.enable-lifecycle", "Have POST /-/reload reload the configuration. SIGHUP does it at all times.").Bool()
+	watch := cmd.Flag("config.auto-reload", "Reload when the configuration or one of its collector files changes; --no-config.auto-reload switches it off.").Default("true").Bool()
 	return cmd.FullCommand(), func(g *global) error {
 		c, err := g.load()
 		if err != nil {
@@ -27,6 +29,9 @@ func addRun(app *kingpin.Application) (string, command) {
 			return fmt.Errorf("listen on --web.listen-address: %w", err)
 		}
 		limitMemory()
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
 		ctx, stop := interruptible(g)
 		defer stop()
 		return agent.Run(ctx, agent.Options{
@@ -34,6 +39,10 @@ func addRun(app *kingpin.Application) (string, command) {
 			Listener:      l,
 			WebConfigFile: *webConfig,
 			Logger:        g.logger,
+			Load:          g.load,
+			Reload:        hangup,
+			Lifecycle:     *lifecycle,
+			Watch:         *watch,
 		})
 	}
 }

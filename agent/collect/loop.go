@@ -45,6 +45,7 @@ type task struct {
 type loop struct {
 	schedule schedule
 	longest  time.Duration // a step may take
+	entered  bool          // the task has just been done, by a reload
 	clock    func() time.Time
 	// begun and turned keep the loop's last turn in a time that no change of
 	// the clock moves.
@@ -53,7 +54,7 @@ type loop struct {
 }
 
 func newLoop(s schedule, longest time.Duration, clock func() time.Time) loop {
-	return loop{s, longest, clock, clock(), &atomic.Int64{}}
+	return loop{schedule: s, longest: longest, clock: clock, begun: clock(), turned: &atomic.Int64{}}
 }
 
 // turn notes that the loop turns, and returns the time.
@@ -78,6 +79,9 @@ func (l loop) run(ctx context.Context, t task) {
 	timer := time.NewTimer(maxRest)
 	defer timer.Stop()
 	due := l.schedule.first(l.turn())
+	if l.entered {
+		due = l.schedule.next(l.clock())
+	}
 	var pause time.Duration // before the last retry; 0: the last step was good
 	for ctx.Err() == nil {
 		now := l.turn()

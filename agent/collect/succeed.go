@@ -48,9 +48,8 @@ type Runner interface {
 }
 
 // Succession is the step of a reload in which workers take the place of
-// others. All of its workers append to Log.
+// others. All append to one log.
 type Succession struct {
-	Log      *wal.Log
 	Staying  []Runner // they run all the while
 	Leaving  []Runner // they have ended, or are retired
 	Entering []Runner // they do not run yet
@@ -92,6 +91,7 @@ func (w *Worker) Prepare(ctx context.Context) {
 	if ctx.Err() != nil && err == nil {
 		err = ctx.Err()
 	}
+	w.observeHealth(err, w.clock())
 	if err != nil {
 		w.values.abandon()
 		w.endRefusals()
@@ -113,7 +113,7 @@ func (w *Worker) begin(stamp time.Time, before []Runner) {
 		}
 		return
 	}
-	w.prepared = false
+	w.prepared, w.loop.entered = false, true
 	w.values.restamp(stamp)
 	w.ended(w.succeed(stamp, stamp), w.rows, len(w.values.last))
 }
@@ -126,7 +126,6 @@ func (w *Worker) attaches(o *Worker) bool {
 // inherit takes over the last values of the metrics that old has as well. The
 // round after them ends those that it does not have.
 func (w *Worker) inherit(old *Worker) {
-	w.hold.inherit(&old.hold)
 	families := map[*family]*family{}
 	for _, p := range old.values.lastGood() {
 		f, known := families[p.series.family]
@@ -138,7 +137,11 @@ func (w *Worker) inherit(old *Worker) {
 			w.values.inherit(p, f)
 		}
 	}
-	w.metrics.series.Set(float64(len(w.values.last)))
+	if w.values.inherited {
+		w.hold.inherit(&old.hold)
+		w.lastStamp = w.hold.get().emitted.UnixMilli()
+		w.metrics.series.Set(float64(len(w.values.last)))
+	}
 }
 
 // continues returns what a family of old's has become here; nil if there is
@@ -200,7 +203,7 @@ func (s *Scrape) begin(stamp time.Time, _ []Runner) {
 	if !s.prepared {
 		return
 	}
-	s.prepared = false
+	s.prepared, s.loop.entered = false, true
 	s.lastStamp = stamp.UnixMilli()
 	s.values.restamp(stamp)
 	s.ended(s.commit(stamp, s.first), s.exposition.scraped, len(s.values.last))

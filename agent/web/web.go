@@ -1,6 +1,6 @@
 // Package web serves the agent's local HTTP: /metrics with the last values
 // and the agent's own metrics, the status page, and what an orchestrator asks:
-// /-/healthy and /-/ready. It has its own mux: nothing that is registered elsewhere in the
+// /-/healthy, /-/ready and /-/reload. It has its own mux: nothing that is registered elsewhere in the
 // process is reachable.
 package web
 
@@ -28,7 +28,8 @@ const (
 	shutdownGrace = 2 * time.Second
 )
 
-// Options are what the handler shows. All fields are needed but ConfigFile.
+// Options are what the handler shows. All fields are needed but Reload and
+// ConfigFile.
 type Options struct {
 	Page     prometheus.Gatherer   // what /metrics shows
 	Registry prometheus.Registerer // where the handler registers its own metrics
@@ -39,7 +40,10 @@ type Options struct {
 	// Endpoints returns what the status page shows of them; nil before they
 	// are open.
 	Endpoints func() []remotewrite.Status
-	Logger    *slog.Logger
+	// Reload takes up the configuration again, and says why that was not
+	// possible; nil if it must not be asked for here.
+	Reload func(context.Context) error
+	Logger *slog.Logger
 	// ConfigFile is an exporter-toolkit web configuration with TLS and basic
 	// auth; empty for neither.
 	ConfigFile string
@@ -69,6 +73,7 @@ func New(o Options) (*Server, error) {
 		}
 		answer(w, err, "sql2metrics is ready.")
 	})
+	mux.HandleFunc("/-/reload", func(w http.ResponseWriter, r *http.Request) { reload(w, r, o) })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		var page bytes.Buffer
 		if err := writeStatus(&page, o.Endpoints(), time.Now()); err != nil {
@@ -99,6 +104,25 @@ func metrics(o Options) http.Handler {
 		Timeout:             gatherTimeout,
 		EnableOpenMetrics:   true,
 	}))
+}
+
+// reload answers as Prometheus does.
+func reload(w http.ResponseWriter, r *http.Request, o Options) {
+	switch {
+	case r.Method != http.MethodPost && r.Method != http.MethodPut:
+		w.Header().Set("Allow", "POST, PUT")
+		http.Error(w, "Only POST or PUT requests allowed.", http.StatusMethodNotAllowed)
+	case o.Reload == nil:
+		http.Error(w, "Lifecycle API is not enabled.", http.StatusForbidden)
+	case !o.Ready():
+		http.Error(w, "sql2metrics is not ready: it is starting or stopping, or another process has the log's folder", http.StatusServiceUnavailable)
+	default:
+		if err := o.Reload(r.Context()); err != nil {
+			http.Error(w, "failed to reload config: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, "sql2metrics has reloaded its configuration.")
+	}
 }
 
 func answer(w http.ResponseWriter, err error, good string) {
