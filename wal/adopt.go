@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -44,7 +45,7 @@ func (l *Log) Cursors() ([]string, error) {
 
 func (l *Log) cursorFiles() (files []string, err error) {
 	entries, err := l.fs.ReadDir(opList, cursorsFolder(l.o.Path))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list cursors: %w", err)
 	}
 	for _, e := range entries {

@@ -36,6 +36,7 @@ const (
 // MaxBytes allows. It belongs to one goroutine; the log syncs it beside.
 type Cursor struct {
 	name      string
+	path      string
 	log       *Log
 	recovered bool
 	// safe is the sequence number of the position that has been synced:
@@ -45,6 +46,7 @@ type Cursor struct {
 	mu     sync.Mutex // the file's writer: held while it is written and synced
 	file   File
 	slot   int  // where the next save goes: the other one is synced
+	unmade bool // there is no file yet, as the disk was full
 	dirty  bool // slot has been written and not synced
 	failed bool // a write or sync of slot failed: what it has is not known
 	record cursorRecord
@@ -68,8 +70,9 @@ type logEnd struct {
 }
 
 // Cursor opens the cursor of that name, which is its endpoint's, and makes it
-// if there is none. One whose file is damaged, or that belongs to another
-// log, begins at the oldest frame. A cursor holds back the removal of segments
+// if there is none; on a full disk it is kept in memory, and made when it can
+// be. One whose file is damaged, or that belongs to another log, begins at the
+// oldest frame. A cursor holds back the removal of segments
 // from now on, so the agent opens all of them before it starts Run. A name
 // can be open once.
 func (l *Log) Cursor(name string, start Start) (*Cursor, error) {
@@ -77,7 +80,7 @@ func (l *Log) Cursor(name string, start Start) (*Cursor, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cursor{name: name, log: l, buf: make([]byte, cursorSlotSize)}
+	c := &Cursor{name: name, path: path, log: l, buf: make([]byte, cursorSlotSize)}
 	if err := l.cursors.add(c); err != nil {
 		return nil, err
 	}
@@ -90,7 +93,7 @@ func (l *Log) Cursor(name string, start Start) (*Cursor, error) {
 	} else {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		err = c.open(path, id, start, end, oldest)
+		err = c.open(id, start, end, oldest)
 	}
 	if err != nil {
 		l.cursors.remove(c)
@@ -99,9 +102,9 @@ func (l *Log) Cursor(name string, start Start) (*Cursor, error) {
 	return c, nil
 }
 
-func (c *Cursor) open(path string, id logID, start Start, end, oldest Position) (err error) {
+func (c *Cursor) open(id logID, start Start, end, oldest Position) (err error) {
 	l := c.log
-	if c.file, err = l.fs.OpenFile(opOpenCursor, path, os.O_RDWR, 0); err == nil {
+	if c.file, err = l.fs.OpenFile(opOpenCursor, c.path, os.O_RDWR, 0); err == nil {
 		c.record, c.slot, err = readCursor(c.file)
 		if err == nil && c.record.id == id && c.record.position.Seq <= end.Seq {
 			if err := c.settle(l.o.Sync != SyncNever); err != nil {
@@ -116,10 +119,10 @@ func (c *Cursor) open(path string, id logID, start Start, end, oldest Position) 
 			why = errors.New("it belongs to another log or to a later state of this one")
 		}
 		l.log.Warn("cursor begins again at the oldest frame", "cursor", c.name, "seq", oldest.Seq, "err", why)
-		if err = c.save(); err != nil {
-			c.file.Close()
+		if err := c.save(); err != nil {
+			l.log.Warn("cursor cannot be saved; the next sync tries again", "cursor", c.name, "err", err)
 		}
-		return err
+		return nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open cursor %q: %w", c.name, err)
@@ -128,16 +131,36 @@ func (c *Cursor) open(path string, id logID, start Start, end, oldest Position) 
 	if start == StartOldest {
 		c.record.position = oldest
 	}
-	if c.file, err = l.fs.OpenFile(opOpenCursor, path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
+	c.unmade = true
+	if err := c.make(); err != nil {
+		l.log.Warn("cursor begins in memory until its file can be made", "cursor", c.name, "seq", c.record.position.Seq, "err", err)
+	}
+	return nil
+}
+
+// make makes the file of a new cursor with its first save, synced, or leaves
+// none: one made in part would tell the next start that a place was lost.
+func (c *Cursor) make() error {
+	l, part := c.log, c.path+newSuffix
+	file, err := l.makeFile(opMakeCursor, part, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
 		return fmt.Errorf("make cursor %q: %w", c.name, err)
 	}
+	c.file, c.slot, c.unmade = file, 1, false
 	// Both slots have their blocks from now on: a full disk does not stop a save.
-	if _, err = c.file.WriteAt(opSaveCursor, make([]byte, cursorFileSize), 0); err == nil {
+	if _, err = file.WriteAt(opMakeCursor, make([]byte, cursorFileSize), 0); err == nil {
 		err = c.save()
 	}
+	if err == nil {
+		err = c.syncSlot(l.o.Sync != SyncNever)
+	}
+	if err == nil {
+		err = l.fs.Rename(opMakeCursor, part, c.path)
+	}
 	if err != nil {
-		c.file.Close()
-		return fmt.Errorf("make cursor %q: %w", c.name, err)
+		c.file, c.unmade, c.dirty, c.failed = nil, true, false, false
+		c.safe.Store(0)
+		return errors.Join(fmt.Errorf("make cursor %q: %w", c.name, err), file.Close(), l.fs.Remove(opMakeCursor, part))
 	}
 	l.cursors.made()
 	l.mu.Lock()
@@ -191,7 +214,7 @@ func (c *Cursor) Save(p Position, state []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.file == nil {
+	if c.file == nil && !c.unmade {
 		return fmt.Errorf("save cursor %q: %w", c.name, os.ErrClosed)
 	}
 	before, kept := c.record.position, c.record.state
@@ -207,6 +230,9 @@ func (c *Cursor) Save(p Position, state []byte) error {
 
 // save writes the record to the slot whose turn it is.
 func (c *Cursor) save() error {
+	if c.unmade {
+		return c.make()
+	}
 	c.record.generation++
 	if _, _, synced := c.log.published.readable(); synced.Seq > c.record.synced.seq {
 		c.record.synced = logEnd{synced.Seq, synced.Totals}
@@ -233,6 +259,9 @@ func (c *Cursor) sync(durable bool) error {
 
 // syncSlot is sync for who has c.mu.
 func (c *Cursor) syncSlot(durable bool) error {
+	if c.unmade {
+		return c.make()
+	}
 	if !c.dirty && !c.failed || c.file == nil {
 		return nil
 	}
@@ -272,6 +301,7 @@ func (c *Cursor) Close() error {
 	c.log.cursors.remove(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.unmade = false
 	if c.file == nil {
 		return err
 	}

@@ -72,6 +72,13 @@ func (s *spyFS) fail(faults map[string]error) {
 	s.on(func(op string) error { return faults[op] })
 }
 
+func (s *spyFS) MkdirAll(op, path string, perm fs.FileMode) error {
+	if err := s.call(op); err != nil {
+		return err
+	}
+	return s.osFileSystem.MkdirAll(op, path, perm)
+}
+
 func (s *spyFS) OpenFile(op, path string, flag int, perm fs.FileMode) (File, error) {
 	if err := s.call(op); err != nil {
 		return nil, err

@@ -60,6 +60,7 @@ const (
 	opMeasure       = "measure folder"
 	opRead          = "read segment"
 	opOpenCursor    = "open cursor"
+	opMakeCursor    = "make cursor"
 	opSaveCursor    = "save cursor"
 	opSyncCursor    = "sync cursor"
 	opAdoptCursor   = "hand cursor over"

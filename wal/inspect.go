@@ -147,7 +147,7 @@ func (o *Overview) addEnd(fs FileSystem, path string) (found bool, err error) {
 
 func (o *Overview) addCursors(fs FileSystem, path string, id logID) error {
 	entries, err := fs.ReadDir(opList, cursorsFolder(path))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("list cursors: %w", err)
 	}
 	taken, known := cursorsTaken(fs, path)
@@ -221,7 +221,7 @@ func readFolder(fs FileSystem, path string) (*Reader, error) {
 		found = append(found, foundSegment{segment: segment{first: first}, header: h, err: err})
 	}
 	cursors, _, err := readCursors(source.fs, path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
 	source.id = electID(found, cursors)

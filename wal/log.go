@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 )
 
 // Options shape a log. The zero value of each field means its default.
@@ -129,7 +131,10 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	l.quarantine = newQuarantine(o)
 	l.turns.begun = time.Now()
 	for _, folder := range []string{o.Path, segmentsFolder(o.Path), cursorsFolder(o.Path)} {
-		if err := l.fs.MkdirAll(opMakeFolder, folder, 0o750); err != nil {
+		err := l.fs.MkdirAll(opMakeFolder, folder, 0o750)
+		if folder != o.Path && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+			l.log.Warn("folder of the log is made with the first file in it", "err", err)
+		} else if err != nil {
 			return nil, fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)
 		}
 	}
@@ -164,6 +169,20 @@ func (l *Log) syncFolders() {
 			l.log.Warn("folder cannot be synced; a log made just now may be lost with the power", "folder", folder, "err", err)
 		}
 	}
+}
+
+// makeFile opens a file to be made, and makes its folder where the disk was too
+// full for it at the start.
+func (l *Log) makeFile(op, path string, flag int) (File, error) {
+	f, err := l.fs.OpenFile(op, path, flag, 0o640)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := l.fs.MkdirAll(opMakeFolder, filepath.Dir(path), 0o750); err != nil {
+		return nil, err
+	}
+	l.syncFolders()
+	return l.fs.OpenFile(op, path, flag, 0o640)
 }
 
 // Close writes what waits in memory or counts it as lost, syncs, closes the files, those of open cursors too, and unlocks the

@@ -47,8 +47,8 @@ func TestFileOperations(t *testing.T) {
 			if cursor, err = l.Cursor("a", StartEnd); err != nil {
 				t.Fatal(err)
 			}
-		}, map[string]int{opOpenCursor: 2, opSaveCursor: 2}},
-		{"and synced", func() { mustSync(t, l, now) }, map[string]int{opSyncCursor: 1, opSyncFolder: 1}},
+		}, map[string]int{opOpenCursor: 1, opMakeCursor: 3, opSaveCursor: 1, opSyncCursor: 1}},
+		{"and its name synced", func() { mustSync(t, l, now) }, map[string]int{opSyncFolder: 1}},
 		{"two saves share a sync", func() {
 			for range 2 {
 				if err := cursor.Save(cursor.Position(), nil); err != nil {

@@ -30,7 +30,7 @@ func (f *foundSegment) ours(id logID) bool { return f.err == nil && f.header.id 
 // no name that a folder or a link has, which is no segment whatever it is called.
 func (l *Log) findSegments() (found []foundSegment, taken uint64, err error) {
 	entries, err := l.fs.ReadDir(opList, segmentsFolder(l.o.Path))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("list segments: %w", err)
 	}
 	for _, e := range entries {

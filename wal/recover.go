@@ -319,7 +319,7 @@ func firstTotals(fs FileSystem, path string, next Totals) Totals {
 // damaged is for whoever opens it.
 func readCursors(fs FileSystem, path string) (cursors []cursorRecord, bytes int64, err error) {
 	entries, err := fs.ReadDir(opList, cursorsFolder(path))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, 0, fmt.Errorf("list cursors: %w", err)
 	}
 	for _, e := range entries {

@@ -49,7 +49,7 @@ func (l *Log) create(seg *openSegment) error {
 	if seg.file != nil {
 		return nil
 	}
-	f, err := l.fs.OpenFile(opCreate, l.segmentPath(seg.header.first), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
+	f, err := l.makeFile(opCreate, l.segmentPath(seg.header.first), os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return fmt.Errorf("create segment: %w", err)
 	}
