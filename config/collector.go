@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -126,6 +125,7 @@ func (c *collector) check(g global) {
 		}
 		scheduled = scheduled || l.schedule.is()
 		q.checkSeries()
+		q.checkCursor()
 	}
 	if c.layer.timezone.is() {
 		c.layer.timezone.at.withSchedule(scheduled)
@@ -215,33 +215,6 @@ func (c *collector) resolve() []Query {
 		all = append(all, r)
 	}
 	return all
-}
-
-// checkTypes reports metrics that have one name and two types among the
-// collectors that sources select.
-func checkTypes(sources []*source) {
-	first := map[string]*metric{}
-	var seen []*collector
-	for _, s := range sources {
-		for _, c := range s.collectors {
-			if slices.Contains(seen, c) {
-				continue
-			}
-			seen = append(seen, c)
-			for _, m := range c.metrics {
-				other := first[m.Name]
-				switch {
-				case m.Name == "" || m.Type == "":
-				case other == nil:
-					first[m.Name] = m
-				case other.Type != m.Type:
-					m.at("type").fail(
-						fmt.Sprintf("%s is a %s here and a %s on %s", m.Name, m.Type, other.Type, other.at("type").place(m.at("type"))),
-						"give both one type, or rename one")
-				}
-			}
-		}
-	}
 }
 
 // prometheusDuration prints d as it is written in a configuration.

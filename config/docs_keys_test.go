@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -9,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 // documentedKey is a key in a table of docs/configuration.md.
@@ -111,8 +112,9 @@ func readKeys() map[string][]string {
 		"remote_write": slices.Concat(within("", endpointTable), within("queue_config.", queueTable),
 			within("metadata_config.", metadataTable), within("sigv4.", sigv4Table),
 			within("write_relabel_configs[].", relabelTable)),
-		layers:      slices.Concat(layerKeys(runFields), layerKeys(clockFields), layerKeys(cellFields)),
-		metricTypes: slices.Concat(within("", metricTable)),
+		layers: slices.Concat(layerKeys(runFields), layerKeys(clockFields), layerKeys(cellFields)),
+		metricTypes: slices.Concat(within("", metricTable), within("histogram.", histogramTable),
+			within("cursor.", cursorTable), within("summary.", summaryTable), within("timestamp.", timestampTable)),
 		httpClients: slices.Concat(within("", clientTable), within("basic_auth.", basicAuthTable),
 			within("authorization.", authorizationTable), within("oauth2.", oauth2Table),
 			within("tls_config.", tlsTable), within("http_headers.NAME.", headerTable)),
@@ -201,21 +203,30 @@ func TestDocumentedDefaults(t *testing.T) {
 		scraped  = "sources: [{name: s, type: prometheus, url: 'http://exporter', %s}]"
 		selected = "sources: [{name: s, type: sqlite, path: a.db, collectors: [c]}]\n"
 		metric   = "metrics: [{metric_name: m, type: gauge, values: [v], query: SELECT 1 AS v}]"
+		typed    = selected + "collectors: [{collector_name: c, metrics: [{metric_name: m, query: '%s', type: %s}]}]"
 	)
 	// The configurations that a section's keys stand in: each belongs to one at least.
 	frames := map[string][]string{
-		"global":       {"global: {%s}"},
-		"self":         {"self: {%s}"},
-		"storage":      {"storage: {%s}"},
-		"sources":      {"sources: [{name: s, type: postgres, user: u, %s}]", scraped},
-		"limits":       {"limits: {%s}"},
-		layers:         {selected + "collectors: [{collector_name: c, " + metric + ", %s}]"},
+		"global":  {"global: {%s}"},
+		"self":    {"self: {%s}"},
+		"storage": {"storage: {%s}"},
+		"sources": {"sources: [{name: s, type: postgres, user: u, %s}]", scraped},
+		"limits":  {"limits: {%s}"},
+		layers:    {selected + "collectors: [{collector_name: c, " + metric + ", %s}]"},
+		metricTypes: {
+			fmt.Sprintf(typed, "SELECT 1", "gauge, values: [v], timestamp_value: t, %s"),
+			fmt.Sprintf(typed, "SELECT 1", "histogram, %s"),
+			fmt.Sprintf(typed, "SELECT {{cursor}}", "histogram, histogram: {mode: accumulate, value: v, form: native}, %s"),
+		},
 		"remote_write": {endpoint},
 		httpClients:    {endpoint, scraped},
 	}
 	// What a mapping has beside the key, so that it is valid.
 	companions := map[string]string{
-		"sigv4": "region: eu-west-1", "write_relabel_configs[]": "target_label: a",
+		"sigv4": "region: eu-west-1", "write_relabel_configs[]": "target_label: a", "cursor": "column: id",
+		"histogram.cumulative": "mode: buckets, le: a, bucket: b",
+		"histogram.form":       "mode: snapshot, value: v, buckets: [1]",
+		"histogram.schema":     "mode: snapshot, value: v, form: native",
 	}
 	parse := func(frame, field string) (*Config, error) {
 		return load("docs.yml", fmt.Appendf(nil, frame, field), Options{Getenv: testEnv})
@@ -229,7 +240,7 @@ func TestDocumentedDefaults(t *testing.T) {
 			mapping, key, nested := strings.Cut(k.path, ".")
 			with, without := fmt.Sprintf("%s: '%s'", k.path, k.literal), ""
 			if nested {
-				without = companions[mapping]
+				without = cmp.Or(companions[k.path], companions[mapping])
 				with = fmt.Sprintf("%s: '%s', %s", key, k.literal, without)
 				open, end := "{", "}"
 				if name, list := strings.CutSuffix(mapping, "[]"); list {
@@ -248,7 +259,7 @@ func TestDocumentedDefaults(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s without %s: %v", section, k.path, err)
 				}
-				if diff := cmp.Diff(want, got, asConfigured); diff != "" {
+				if diff := gocmp.Diff(want, got, asConfigured); diff != "" {
 					t.Errorf("%s: %s is not the default of %s (-default +documented):\n%s", section, k.literal, k.path, diff)
 				}
 				checked++

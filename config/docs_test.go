@@ -26,7 +26,7 @@ func documented(t *testing.T, file string) []*Config {
 		switch {
 		case strings.HasPrefix(example, "- url:"):
 			example = "remote_write:\n" + example
-		case strings.HasPrefix(example, "- metric_name:"):
+		case strings.HasPrefix(example, "- metric_name:"), strings.HasPrefix(example, "- {metric_name:"):
 			example = "sources: [{name: s, type: sqlite, path: a.db, collectors: [c]}]\n" +
 				"collectors:\n- collector_name: c\n  metrics:\n" + regexp.MustCompile("(?m)^").ReplaceAllString(example, "  ")
 		}
@@ -41,7 +41,7 @@ func documented(t *testing.T, file string) []*Config {
 
 // TestDocumentedExamples loads what the documentation shows.
 func TestDocumentedExamples(t *testing.T) {
-	for file, least := range map[string]int{"remote-write.md": 7, "configuration.md": 1} {
+	for file, least := range map[string]int{"remote-write.md": 7, "configuration.md": 8} {
 		if got := len(documented(t, file)); got < least {
 			t.Errorf("found %d examples in %s, fewer than there were", got, file)
 		}

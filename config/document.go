@@ -124,7 +124,7 @@ func (d *document) finish() {
 	for _, s := range d.sources {
 		s.finish(*g, d)
 	}
-	checkTypes(d.sources)
+	checkFamilies(d.sources)
 	for _, e := range d.endpoints {
 		d.config.RemoteWrite = append(d.config.RemoteWrite, e.RemoteWrite)
 	}

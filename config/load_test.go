@@ -110,7 +110,7 @@ func TestNoFile(t *testing.T) {
 // FuzzLoad: whatever the file holds, Load returns a configuration or errors
 // with their places, and does not panic. What it takes, it takes again.
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/good/*.yml", "testdata/bad/*.yml", "testdata/*/collectors/*.yml"} {
+	for _, pattern := range []string{"testdata/good/*.yml", "testdata/bad/*.yml", "testdata/*/collectors/*.yml", "testdata/good/sql_exporter/*.yml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)

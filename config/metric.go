@@ -5,6 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/prometheus/common/model"
+	"go.yaml.in/yaml/v3"
 )
 
 // metric is one metric of a collector.
@@ -17,6 +20,10 @@ type metric struct {
 	keyLabels []entry
 	static    []entry
 	values    []entry
+	states    []entry
+	histogram *histogramFields // nil: none
+	summary   *summaryFields   // nil: none
+	cursor    *cursorFields    // nil: none
 }
 
 var metricTable = table[metric]{
@@ -24,42 +31,60 @@ var metricTable = table[metric]{
 		"metric_name":           func(n node, m *metric) { n.metricName(&m.Name) },
 		"type":                  func(n node, m *metric) { n.metricType(&m.Type) },
 		"help":                  func(n node, m *metric) { m.Help, _ = n.text() },
+		"unit":                  func(n node, m *metric) { n.string(&m.Unit) },
 		"key_labels":            func(n node, m *metric) { m.keyLabels = n.texts() },
 		"static_labels":         func(n node, m *metric) { m.static = n.entries() },
 		"value_label":           func(n node, m *metric) { n.string(&m.ValueLabel) },
 		"values":                func(n node, m *metric) { m.values = n.texts() },
+		"value_map":             func(n node, m *metric) { n.valueMap(&m.ValueMap) },
+		"static_value":          func(n node, m *metric) { m.StaticValue = new(float64); n.number(m.StaticValue) },
+		"timestamp_value":       func(n node, m *metric) { n.string(&m.TimestampValue) },
+		"states":                func(n node, m *metric) { m.states = n.texts() },
 		"query":                 func(n node, m *metric) { n.sql(&m.sql) },
 		"query_ref":             func(n node, m *metric) { n.string(&m.ref) },
 		"no_prepared_statement": func(n node, _ *metric) { n.bool(new(bool)) },
+		// Which of these a metric may have depends on its type, which may stand below.
+		"histogram": func(node, *metric) {},
+		"summary":   func(node, *metric) {},
+		"cursor":    func(node, *metric) {},
+		"timestamp": func(node, *metric) {},
 	}, cellFields),
 	refused: refuse(ofQuery, map[string]refusal{
-		"interval":        ofQuery,
-		"static_value":    {"is not supported by this version", "write the value as a column of the query, such as SELECT 1 AS value, and name it in values"},
-		"timestamp_value": {"is not supported by this version", "delete it; samples get the time of their collection"},
-		"histogram":       notYet,
-		"summary":         notYet,
-		"states":          notYet,
-		"json":            notYet,
-		"value_map":       notYet,
-		"cursor":          notYet,
+		"interval": ofQuery,
+		"json":     notYet,
+		"buckets":  {"belongs to the block histogram", "write histogram: {mode: snapshot, value: column, buckets: [0.1, 1, 10]}"},
 	}, runFields, clockFields),
 }
 
 // ofQuery refuses the fields of a query.
 var ofQuery = refusal{"belongs to a query", "write the statement under queries with it, and refer to it with query_ref"}
 
+// ofTypes are the fields that some types alone have.
+var ofTypes = map[string][]MetricType{
+	"values":          {Gauge, Counter, StateSet},
+	"value_label":     {Gauge, Counter},
+	"value_map":       {Gauge, Counter},
+	"static_value":    {Gauge, Counter},
+	"timestamp_value": {Gauge, Counter},
+	"timestamp":       {Gauge, Counter},
+	"histogram":       {Histogram},
+	"cursor":          {Histogram},
+	"summary":         {Summary},
+	"states":          {StateSet},
+	"unit":            {Gauge, Counter, Histogram, Summary},
+	"on_null":         {Gauge, Counter, Histogram, Summary, StateSet},
+}
+
+// instead says what a type has in place of values.
+var instead = map[MetricType]string{
+	Histogram: "delete it; a histogram names its columns in the block histogram",
+	Summary:   "delete it; a summary names its columns in the block summary",
+	Info:      "delete it; an info is its labels, and has the value 1",
+}
+
 // metricType sets *into; upper case is taken as sql_exporter does.
 func (n node) metricType(into *MetricType) {
-	s, ok := n.text()
-	switch t := MetricType(strings.ToLower(s)); {
-	case !ok:
-	case t == Gauge || t == Counter:
-		*into = t
-	case slices.Contains([]MetricType{"histogram", "summary", "info", "stateset"}, t):
-		n.fail(fmt.Sprintf("type %s is not supported by this version", t), "write gauge or counter")
-	default:
-		n.fail(fmt.Sprintf("%q is not a type of metric", s), "write gauge or counter")
-	}
+	oneOf(n, into, Gauge, Counter, Histogram, Summary, StateSet, Info)
 }
 
 // decodeMetric reads a metric and checks what it can alone.
@@ -67,14 +92,56 @@ func decodeMetric(n node) *metric {
 	m := &metric{}
 	m.object = decode(n, metricTable, m)
 	m.require("metric_name", "name the metric")
-	m.require("type", "write gauge or counter")
+	m.require("type", "write gauge, counter, histogram, summary, stateset or info")
 	m.exclusive("query", "query_ref")
 	if !m.has("query_ref") {
 		m.require("query", "write a statement, or query_ref with the name of one of the collector's queries")
 	}
+	m.checkFields()
+	m.Values = keys(m.values)
+	switch m.Type {
+	case Gauge, Counter:
+		m.checkValues()
+		m.finishTimestamp()
+	case Histogram:
+		m.finishHistogram()
+	case Summary:
+		m.finishSummary()
+	case StateSet:
+		m.finishStateSet()
+	}
 	m.checkLabels()
-	m.checkValues()
+	m.checkName()
 	return m
+}
+
+// checkFields reports the fields that belong to other types.
+func (m *metric) checkFields() {
+	if m.Type == "" {
+		return
+	}
+	for _, f := range slices.Sorted(maps.Keys(ofTypes)) {
+		if !m.has(f) || slices.Contains(ofTypes[f], m.Type) {
+			continue
+		}
+		remedy := "delete it, or correct the type"
+		if text, is := instead[m.Type]; is && f == "values" {
+			remedy = text
+		}
+		m.at(f).fail(fmt.Sprintf("has no meaning for type %s", m.Type), remedy)
+	}
+}
+
+// checkName warns of a name, and reports a unit, that is not what the type's
+// readers expect.
+func (m *metric) checkName() {
+	if m.Type == Counter && m.Name != "" && !strings.HasSuffix(m.Name, "_total") {
+		m.at("metric_name").warn(fmt.Sprintf("the counter %s does not end in _total, as counters do", m.Name),
+			fmt.Sprintf("name it %s_total, unless dashboards depend on the name", m.Name))
+	}
+	if m.Unit != "" && m.Name != "" && !strings.HasSuffix(strings.TrimSuffix(m.Name, "_total"), "_"+m.Unit) {
+		m.at("unit").fail(fmt.Sprintf("%s does not end in it", m.Name), fmt.Sprintf("name the metric so that it ends in _%s, or delete the unit", m.Unit))
+	}
 }
 
 // checkLabels reports labels that are not legal or that a row would get twice.
@@ -82,8 +149,13 @@ func (m *metric) checkLabels() {
 	m.KeyLabels = keys(m.keyLabels)
 	m.StaticLabels = map[string]string{}
 	first := map[string]node{}
+	made := m.madeLabel()
 	claim := func(name, alsoIn string, at node) {
 		if !at.ownLabel(name, alsoIn) {
+			return
+		}
+		if name == made {
+			at.fail(fmt.Sprintf("label %q is made by the %s itself", name, m.Type), "choose another name"+alsoIn)
 			return
 		}
 		if other, twice := first[name]; twice {
@@ -94,6 +166,16 @@ func (m *metric) checkLabels() {
 	}
 	for _, e := range m.keyLabels {
 		claim(e.key, queryAsWell, e.value)
+	}
+	if m.Type == StateSet && m.Name != "" {
+		m.at("metric_name").ownLabel(m.Name, ": the name of a stateset is a label of it too")
+	}
+	for _, e := range m.valueColumns() {
+		if i := slices.Index(m.KeyLabels, e.key); i >= 0 {
+			key := m.keyLabels[i].value
+			key.fail(fmt.Sprintf("column %q is a value too, by %s on line %d: each value would make a series of its own", e.key, e.value.path, e.value.line),
+				"take it out of one of the two")
+		}
 	}
 	for _, e := range m.static {
 		claim(e.key, onlyHere, e.value)
@@ -107,15 +189,61 @@ func (m *metric) checkLabels() {
 	}
 }
 
+// madeLabel returns the label that the type makes itself, or nothing.
+func (m *metric) madeLabel() string {
+	switch m.Type {
+	case Histogram:
+		return model.BucketLabel
+	case Summary:
+		return model.QuantileLabel
+	case StateSet:
+		return m.Name
+	}
+	return ""
+}
+
+// valueColumns returns the columns that are no labels, each with its place.
+func (m *metric) valueColumns() []entry {
+	all := slices.Concat(m.values, m.named("timestamp_value"))
+	if m.histogram != nil {
+		all = append(all, m.histogram.columns()...)
+	}
+	if m.summary != nil {
+		all = append(all, m.summary.named("quantile", "value", "sum", "count")...)
+	}
+	if m.cursor != nil {
+		all = append(all, m.cursor.named("column", "key")...)
+	}
+	return all
+}
+
 // checkValues reports values that make no samples, or the same ones twice.
 func (m *metric) checkValues() {
-	m.Values = keys(m.values)
-	m.requireItems("values", "name the column that holds the metric's number")
+	m.exclusive("static_value", "values")
+	m.exclusive("static_value", "value_label")
+	m.exclusive("static_value", "value_map")
+	if !m.has("static_value") {
+		m.requireItems("values", "name the column that holds the metric's number")
+	}
 	if len(m.values) > 1 && !m.has("value_label") {
 		m.at("values").fail(fmt.Sprintf("%d columns make the same series", len(m.values)),
 			"add value_label: the label that tells them apart by the column's name")
 	}
 	unique(m.values, "a value", func(e entry) (string, node) { return e.key, e.value })
+}
+
+// valueMap sets *into to the numbers that texts mean.
+func (n node) valueMap(into *map[string]float64) {
+	numbers := map[string]float64{}
+	for _, e := range n.entries() {
+		var number float64
+		e.value.number(&number)
+		numbers[e.key] = number
+	}
+	if len(numbers) == 0 && (n.isNull() || n.yaml.Kind == yaml.MappingNode) {
+		n.fail("has no entries", "write a number for each text, such as {ok: 1, failed: 0}, or delete it")
+	}
+	*into = numbers
 }
 
 // setPolicies fills in what the metric and the levels around it say about bad cells.
@@ -129,6 +257,9 @@ func (m *metric) labelNames() []entry {
 	all := slices.Concat(m.keyLabels, m.static)
 	if m.ValueLabel != "" {
 		all = append(all, entry{m.ValueLabel, m.at("value_label")})
+	}
+	if made := m.madeLabel(); made != "" {
+		all = append(all, entry{made, m.at("type")})
 	}
 	return all
 }
@@ -153,5 +284,22 @@ func (m *metric) clone() Metric {
 	c.KeyLabels = slices.Clone(c.KeyLabels)
 	c.Values = slices.Clone(c.Values)
 	c.StaticLabels = maps.Clone(c.StaticLabels)
+	c.States = slices.Clone(c.States)
+	c.ValueMap = maps.Clone(c.ValueMap)
+	c.StaticValue = copied(c.StaticValue)
+	c.SummaryOptions = copied(c.SummaryOptions)
+	if c.HistogramOptions = copied(c.HistogramOptions); c.HistogramOptions != nil {
+		h := c.HistogramOptions
+		h.Columns, h.Bounds, h.Cursor = slices.Clone(h.Columns), slices.Clone(h.Bounds), copied(h.Cursor)
+	}
 	return c
+}
+
+// copied returns a pointer to a copy, or nil.
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
 }

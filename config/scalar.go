@@ -103,6 +103,33 @@ func (n node) int(least int, into *int) {
 	}
 }
 
+// number sets *into to a number, which may be infinite or NaN.
+func (n node) number(into *float64) {
+	s, ok := n.text()
+	if !ok {
+		return
+	}
+	x, err := parseNumber(s)
+	if err != nil {
+		n.fail(fmt.Sprintf("%q is not a number", s), "write one, such as 0.5")
+		return
+	}
+	*into = x
+}
+
+// parseNumber reads a number in Go's spelling, or YAML's of those that are none.
+func parseNumber(s string) (float64, error) {
+	switch strings.ToLower(s) {
+	case ".inf", "+.inf":
+		return math.Inf(1), nil
+	case "-.inf":
+		return math.Inf(-1), nil
+	case ".nan":
+		return math.NaN(), nil
+	}
+	return strconv.ParseFloat(s, 64)
+}
+
 // duration sets *into to a duration above zero.
 func (n node) duration(into *time.Duration) {
 	var d time.Duration
