@@ -129,7 +129,7 @@ func (l loop) correct(due, now time.Time, t task) time.Time {
 	if now.Sub(due) <= maxLate {
 		return due
 	}
-	if n := l.schedule.between(due.Add(-1), now); n > 0 && t.late != nil {
+	if n := l.schedule.between(due.Add(-1), now.Add(-1)); n > 0 && t.late != nil {
 		t.late(n)
 	}
 	return l.schedule.first(now)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -247,61 +246,6 @@ level=INFO msg="query works again" source=db collector=c query=q rows=1 series=1
 	}
 }
 
-// settable is a clock that can be set, over one that only goes forward.
-type settable struct {
-	real   func() time.Time
-	offset time.Duration
-}
-
-func (c *settable) now() time.Time { return c.real().Add(c.offset) }
-
-// A loop whose clock is set back goes on at once, so that its steps can count
-// what they refuse; one whose clock jumps ahead runs the newest tick. Neither
-// makes it look stuck.
-func TestLoopOutlivesSteppedClocks(t *testing.T) {
-	for name, step := range map[string]time.Duration{"back": -time.Hour, "ahead": time.Hour} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				clock := &settable{real: time.Now}
-				l := newLoop(newSchedule(config.Clock{Interval: 10 * time.Second}, "x"), 0, clock.now)
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-				defer cancel()
-				var before, after int
-				l.run(ctx, task{step: func(context.Context, time.Time) error {
-					if before++; before == 10 {
-						clock.offset += step
-					}
-					if clock.offset != 0 {
-						after++
-					}
-					return nil
-				}})
-				if after < 15 {
-					t.Errorf("%d steps after the clock was set, want one each 10 s", after)
-				}
-				if late := l.overdue(clock.now()); late > 0 {
-					t.Errorf("the loop looks stuck for %s", late)
-				}
-			})
-		})
-	}
-}
-
-func TestOverdue(t *testing.T) {
-	now := t0
-	l := newLoop(newSchedule(config.Clock{Interval: time.Second}, "x"), 5*time.Second, func() time.Time { return now })
-	if late := l.overdue(t0.Add(time.Hour)); late != 0 {
-		t.Errorf("a loop that has not begun is overdue for %s", late)
-	}
-	l.turn()
-	if late := l.overdue(t0.Add(5*time.Second + maxRest)); late != 0 {
-		t.Errorf("overdue for %s within the longest step and rest", late)
-	}
-	if late := l.overdue(t0.Add(5*time.Second + maxRest + 7*time.Minute)); late.Round(time.Second) != 7*time.Minute {
-		t.Errorf("overdue for %s, want 7m", late)
-	}
-}
-
 func TestClockBackRefusesRounds(t *testing.T) {
 	rows := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
 	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{rows}})
@@ -350,78 +294,5 @@ func TestKnownSeriesAllocateNothing(t *testing.T) {
 	allocs := testing.AllocsPerRun(20, step)
 	if perSample := (allocs - n) / n; perSample > 0.02 {
 		t.Errorf("%.0f allocations for %d samples beside the rows, want a constant few", allocs-n, n)
-	}
-}
-
-func TestLoop(t *testing.T) {
-	run := func(t *testing.T, interval, until time.Duration, step func(at time.Duration) error) (ticks []time.Duration, skipped int) {
-		synctest.Test(t, func(t *testing.T) {
-			start := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), until)
-			defer cancel()
-			l := newLoop(newSchedule(config.Clock{Interval: interval}, "x"), 0, time.Now)
-			l.schedule.offset = 0
-			l.run(ctx, task{
-				step: func(_ context.Context, tick time.Time) error {
-					ticks = append(ticks, tick.Sub(start))
-					return step(time.Since(start))
-				},
-				overrun: func(n int) { skipped += n },
-			})
-		})
-		return ticks, skipped
-	}
-	s := time.Second
-	t.Run("each tick", func(t *testing.T) {
-		ticks, skipped := run(t, 10*s, 35*s, func(time.Duration) error { return nil })
-		if diff := cmp.Diff([]time.Duration{0, 10 * s, 20 * s, 30 * s}, ticks[len(ticks)-4:]); diff != "" || skipped != 0 {
-			t.Errorf("skipped %d, %s", skipped, diff)
-		}
-	})
-	t.Run("an overrun is skipped and counted", func(t *testing.T) {
-		ticks, skipped := run(t, 10*s, 65*s, func(at time.Duration) error {
-			if at == 10*s {
-				time.Sleep(25 * s)
-			}
-			return nil
-		})
-		if diff := cmp.Diff([]time.Duration{10 * s, 40 * s, 50 * s, 60 * s}, ticks[len(ticks)-4:]); diff != "" || skipped != 2 {
-			t.Errorf("skipped %d, want 2, %s", skipped, diff)
-		}
-	})
-	t.Run("a server that could not be reached is asked again with backoff", func(t *testing.T) {
-		ticks, _ := run(t, 60*s, 65*s, func(time.Duration) error { return errDown })
-		want := []time.Duration{0, 2 * s, 6 * s, 14 * s, 30 * s, 60 * s}
-		if diff := cmp.Diff(want, ticks[len(ticks)-6:]); diff != "" {
-			t.Error(diff)
-		}
-	})
-	t.Run("another failure waits for the next tick", func(t *testing.T) {
-		ticks, _ := run(t, 60*s, 65*s, func(time.Duration) error { return errors.New("no such table") })
-		if diff := cmp.Diff([]time.Duration{0, 60 * s}, ticks[len(ticks)-2:]); diff != "" {
-			t.Error(diff)
-		}
-	})
-	t.Run("a long interval does not delay the first run", func(t *testing.T) {
-		l := newLoop(newSchedule(config.Clock{Interval: time.Hour, RunOnStart: true}, "x"), 0, time.Now)
-		if wait := l.schedule.first(t0).Sub(t0); wait > startSpread {
-			t.Errorf("the first run waits %s", wait)
-		}
-	})
-}
-
-func TestSchedule(t *testing.T) {
-	a, b := newSchedule(config.Clock{Interval: time.Minute}, "a"), newSchedule(config.Clock{Interval: time.Minute}, "b")
-	if a.offset == b.offset {
-		t.Error("two names have one offset")
-	}
-	if again := newSchedule(config.Clock{Interval: time.Minute}, "a"); again != a {
-		t.Error("the offset of a name changes")
-	}
-	for _, at := range []time.Time{t0, t0.Add(a.offset), t0.Add(59 * time.Second)} {
-		last, next := a.last(at), a.next(at)
-		if last.After(at) || !next.After(at) || next.Sub(last) != time.Minute {
-			t.Errorf("at %s: last %s, next %s", at, last, next)
-		}
 	}
 }
