@@ -257,6 +257,47 @@ sql2metrics_wal_segments 1
 	}
 }
 
+// TestSyncTimesAreShown holds that each sync of a segment is a time in the
+// histogram, a failed one too, and nothing else is.
+func TestSyncTimesAreShown(t *testing.T) {
+	spy := &spyFS{calls: map[string]int{}}
+	reg := prometheus.NewPedanticRegistry()
+	l := openTest(t, Options{Path: t.TempDir(), FS: spy, Registerer: reg})
+	series := testSeries(l, 10)
+	now := testStart
+	times := func() (count uint64, sum float64) {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "sql2metrics_wal_fsync_duration_seconds" {
+				h := f.GetMetric()[0].GetHistogram()
+				return h.GetSampleCount(), h.GetSampleSum()
+			}
+		}
+		t.Fatal("the times of syncs are not shown")
+		return 0, 0
+	}
+	spy.took()
+	for i, fault := range []error{nil, nil, errors.New("disk is gone, says the test"), nil} {
+		now = now.Add(time.Second)
+		spy.fail(map[string]error{opSyncSegment: fault})
+		mustAppend(t, l, roundOf(series, now, 0), now)
+		if err := l.Sync(now); !errors.Is(err, fault) {
+			t.Fatal(err)
+		}
+		if count, sum := times(); count != uint64(i+1) || sum <= 0 {
+			t.Errorf("after %d syncs: %d times, sum %v", i+1, count, sum)
+		}
+	}
+	before, _ := times()
+	mustSync(t, l, now)
+	if idle, _ := times(); idle != before {
+		t.Errorf("an idle step is %d syncs", idle-before)
+	}
+}
+
 // TestClosed holds that a closed log says so, and that closing twice is fine.
 func TestClosed(t *testing.T) {
 	l := openTest(t, Options{Path: t.TempDir()})
