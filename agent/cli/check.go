@@ -7,7 +7,7 @@ import (
 )
 
 func addCheck(app *kingpin.Application) (string, command) {
-	cmd := app.Command("check", "Read the configuration and print every mistake in it, as file:line: field: problem; what to do.")
+	cmd := app.Command("check", "Read the configuration and print every mistake in it, as file:line: field: problem; what to do. Warnings are of what works and is hardly meant.")
 	return cmd.FullCommand(), check
 }
 
@@ -15,6 +15,9 @@ func check(g *global) error {
 	c, err := g.load()
 	if err != nil {
 		return err
+	}
+	for _, w := range c.Warnings {
+		fmt.Fprintf(g.stdout, "warning: %s\n", w)
 	}
 	queries, metrics := 0, 0
 	for _, s := range c.Sources {

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // directory.
 func inShop(t *testing.T) {
 	t.Helper()
-	files := map[string]string{"shop.yml": "sql2metrics.yml", "bad-sources.yml": "bad-sources.yml"}
+	files := map[string]string{"shop.yml": "sql2metrics.yml", "bad-sources.yml": "bad-sources.yml", "warned.yml": "warned.yml"}
 	folder := t.TempDir()
 	for from, to := range files {
 		text, err := os.ReadFile(filepath.Join("testdata", from))
@@ -72,6 +72,7 @@ func TestOutput(t *testing.T) {
 		"check":           {"check"},
 		"check-missing":   {"check", "--config.file=none.yml"},
 		"check-sources":   {"check", "--config.file=bad-sources.yml"},
+		"check-warned":    {"check", "--config.file=warned.yml"},
 		"query":           {"query", "shop"},
 		"query-json":      {"query", "shop", "--format=json"},
 		"query-execute":   {"query", "shop", "-e", "SELECT 1 AS one, 'a b' AS two, NULL AS three"},
@@ -114,7 +115,7 @@ func TestOutput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(left) != 3 {
+			if len(left) != 4 {
 				t.Errorf("the command left files: %v", left)
 			}
 		})
