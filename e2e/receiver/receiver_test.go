@@ -11,7 +11,9 @@ import (
 
 	"github.com/golang/snappy"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
@@ -27,15 +29,18 @@ const gauge = `{__name__="orders", status="new"}`
 var stale = math.Float64frombits(value.StaleNaN)
 
 func TestBothProtocolsAreStoredRecordedAndQueried(t *testing.T) {
-	for name, encode := range map[string]func(*testing.T, ...receiver.Sample) (contentType string, body []byte){
-		"1.0": encodeV1,
-		"2.0": encodeV2,
+	for name, c := range map[string]struct {
+		encode   func(*testing.T, ...receiver.Sample) (contentType string, body []byte)
+		metadata metadata.Metadata // which 1.0 does not have with the series
+	}{
+		"1.0": {encodeV1, metadata.Metadata{}},
+		"2.0": {encodeV2, metadata.Metadata{Type: model.MetricTypeGauge}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := receiver.Start(t, receiver.Options{})
 			now := time.Now().Truncate(time.Second)
 			sent := []receiver.Sample{{T: now.Add(-time.Minute).UnixMilli(), V: 3}, {T: now.UnixMilli(), V: stale}}
-			contentType, body := encode(t, sent...)
+			contentType, body := c.encode(t, sent...)
 
 			if status, err := post(r, contentType, body); err != nil || status/100 != 2 {
 				t.Fatalf("post: status %d, %v", status, err)
@@ -57,7 +62,7 @@ func TestBothProtocolsAreStoredRecordedAndQueried(t *testing.T) {
 			if len(recorded) != 1 {
 				t.Fatalf("recorded %d requests, want 1", len(recorded))
 			}
-			if diff := cmp.Diff([]receiver.Series{{Labels: gauge, Samples: sent}}, recorded[0].Series); diff != "" {
+			if diff := cmp.Diff([]receiver.Series{{Labels: gauge, Samples: sent, Metadata: c.metadata}}, recorded[0].Series); diff != "" {
 				t.Errorf("recorded (-want +got):\n%s", diff)
 			}
 		})
@@ -166,7 +171,10 @@ func encodeV1(t *testing.T, samples ...receiver.Sample) (string, []byte) {
 
 func encodeV2(t *testing.T, samples ...receiver.Sample) (string, []byte) {
 	symbols := writev2.NewSymbolTable()
-	ts := writev2.TimeSeries{LabelsRefs: symbols.SymbolizeLabels(labels.FromStrings("__name__", "orders", "status", "new"), nil)}
+	ts := writev2.TimeSeries{
+		LabelsRefs: symbols.SymbolizeLabels(labels.FromStrings("__name__", "orders", "status", "new"), nil),
+		Metadata:   writev2.Metadata{Type: writev2.Metadata_METRIC_TYPE_GAUGE},
+	}
 	for _, s := range samples {
 		ts.Samples = append(ts.Samples, writev2.Sample{Timestamp: s.T, Value: s.V})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/golang/snappy"
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
@@ -26,6 +27,8 @@ type Request struct {
 type Series struct {
 	Labels  string // as labels.Labels prints itself
 	Samples []Sample
+	// Metadata is what a request of 2.0 says of the metric.
+	Metadata metadata.Metadata
 }
 
 // Requests returns the requests that were answered, in order of their answers.
@@ -107,6 +110,9 @@ func decodeV2(raw []byte) ([]Series, error) {
 			return nil, fmt.Errorf("decode 2.0 request: %w", err)
 		}
 		s := Series{Labels: lset.String()}
+		if s.Metadata, err = ts.ToMetadata(req.Symbols); err != nil {
+			return nil, fmt.Errorf("decode 2.0 request: %w", err)
+		}
 		for _, sample := range ts.Samples {
 			s.Samples = append(s.Samples, Sample{sample.Timestamp, sample.Value})
 		}
