@@ -295,6 +295,10 @@ func (r *Reader) openNext() error {
 		i, _ = slices.BinarySearch(list, r.passed.Seq+2)
 		if i > 0 {
 			i--
+			// A file that got its name by damage may seem to hold it.
+			if at, here := slices.BinarySearch(list, r.passed.Segment); here {
+				i = min(i, at)
+			}
 		} else if len(list) > 0 && list[0] > r.passed.Seq+1 {
 			r.evicted = true
 		}
