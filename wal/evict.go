@@ -206,6 +206,7 @@ func (l *Log) remove(i int) error {
 		return fmt.Errorf("remove segment: %w", err)
 	}
 	l.segments = slices.Delete(l.segments, i, i+1)
+	l.dropRolled(s.first)
 	l.bytes -= s.size
 	l.folderChanged = true
 	return nil

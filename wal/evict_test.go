@@ -4,8 +4,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // diskUsage is the size of everything in the log's folder.
@@ -274,5 +277,127 @@ func TestMinFree(t *testing.T) {
 	mustSync(t, l, now)
 	if got := l.Stats().Segments; got != 6 {
 		t.Errorf("%d segments on a small volume with more than a tenth free", got)
+	}
+}
+
+// TestEvictedBeforeSync lets segments be evicted that a failed sync has left in
+// doubt: before they are written again, while they are, and while they are
+// synced. They are gone then, and counted once.
+func TestEvictedBeforeSync(t *testing.T) {
+	for name, c := range map[string]struct {
+		synced bool   // a part of the segment is
+		sealed bool   // and so are others after it
+		during string // the operation in which the log runs over; none: before the sync
+		err    error  // of that
+	}{
+		"nothing of it synced":             {},
+		"a part of it synced":              {synced: true},
+		"while it is written again":        {during: opSyncRewrite},
+		"while a part of it is":            {synced: true, during: opSyncRewrite},
+		"while it is put in its place":     {during: opRename},
+		"while a part is put in its place": {synced: true, during: opRename},
+		"while it is synced":               {during: opSyncSegment},
+		"while its sync fails":             {during: opSyncSegment, err: unix.EIO},
+		"while the sync of many fails":     {sealed: true, during: opSyncSegment, err: unix.EIO},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spy := &spyFS{calls: map[string]int{}}
+			dir := t.TempDir()
+			o := Options{Path: dir, FS: spy, MaxBytes: 64 << 10, SegmentBytes: 4000}
+			l := openTest(t, o)
+			now := testStart
+			round := func(n int) {
+				now = now.Add(time.Second)
+				mustAppend(t, l, roundOf(testSeries(l, n), now, 1), now)
+			}
+			overflow := func() {
+				for range 120 {
+					round(300)
+				}
+			}
+			round(10)
+			if c.synced {
+				mustSync(t, l, now)
+				round(10)
+			}
+			for range 5 {
+				if c.sealed {
+					round(300)
+				}
+			}
+			if c.during != opSyncSegment {
+				spy.fail(map[string]error{opSyncSegment: unix.EIO})
+				if l.Sync(now) == nil {
+					t.Fatal("no sync has failed")
+				}
+				spy.fail(nil)
+			}
+			if c.during == "" {
+				overflow()
+			} else {
+				done := false
+				spy.on(func(op string) error {
+					if op == c.during && !done {
+						done = true
+						overflow()
+						return c.err
+					}
+					return nil
+				})
+			}
+			for range 3 {
+				l.Sync(now) // the error is the one above
+			}
+			mustSync(t, l, now)
+			check := func(when string) {
+				t.Helper()
+				names, err := filepath.Glob(filepath.Join(segmentsFolder(dir), "*"))
+				if err != nil || len(names) != len(l.segments) {
+					t.Errorf("%s: %d files, %d segments are known\n%s", when, len(names), len(l.segments), strings.Join(names, "\n"))
+				}
+				if s := l.Stats(); s.Bytes != diskUsage(t, dir) || s.Bytes > s.MaxBytes {
+					t.Errorf("%s: %d bytes, %d on disk", when, s.Bytes, diskUsage(t, dir))
+				}
+				got, evicted, damaged := readFrom(t, l, Position{})
+				if !damaged.IsZero() || evicted != l.Stats().Oldest.Totals || uint64(len(got))+evicted.Samples != l.Stats().Appended.Samples {
+					t.Errorf("%s: read %d, evicted %+v, damaged %+v of %+v", when, len(got), evicted, damaged, l.Stats().Appended)
+				}
+			}
+			check("before a start")
+			if len(l.rolled) > 0 || l.unsynced > 0 || l.Stats().Evicted != l.Stats().Oldest.Totals {
+				t.Errorf("%d wait for a sync, %d bytes of copies, evicted %+v, oldest %+v", len(l.rolled), l.unsynced, l.Stats().Evicted, l.Stats().Oldest)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = openTest(t, o)
+			check("after a start")
+		})
+	}
+}
+
+// TestSyncNeverWorks appends for long to a disk that takes every write and no
+// sync: what is evicted is not kept open.
+func TestSyncNeverWorks(t *testing.T) {
+	d := newDisk(1)
+	l := openTest(t, Options{Path: t.TempDir(), FS: d, MaxBytes: 64 << 10})
+	series := testSeries(l, 300)
+	now := testStart
+	d.failing(map[string]error{opSyncSegment: unix.EIO, opSyncRewrite: unix.EIO})
+	for range 1000 {
+		now = now.Add(time.Second)
+		mustAppend(t, l, roundOf(series, now, 1), now)
+		if l.Sync(now) == nil {
+			t.Fatal("a sync has worked")
+		}
+		if len(l.rolled) > len(l.segments) || l.unsynced > 64<<10 {
+			t.Fatalf("%d segments, %d are open, %d bytes of copies", len(l.segments), len(l.rolled), l.unsynced)
+		}
+	}
+	d.failing(nil)
+	mustSync(t, l, now)
+	got, evicted, damaged := readFrom(t, l, Position{})
+	if !damaged.IsZero() || uint64(len(got))+evicted.Samples != 300_000 {
+		t.Errorf("read %d, evicted %+v, damaged %+v", len(got), evicted, damaged)
 	}
 }

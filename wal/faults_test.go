@@ -125,11 +125,12 @@ func (f spyFile) WriteAt(op string, p []byte, off int64) (int, error) {
 	return f.File.WriteAt(op, p, off)
 }
 
+// Sync calls the test when it is done, before its caller knows.
 func (f spyFile) Sync(op string) error {
-	if err := f.fs.call(op); err != nil {
+	if err := f.File.Sync(op); err != nil {
 		return err
 	}
-	return f.File.Sync(op)
+	return f.fs.call(op)
 }
 
 func (f spyFile) Truncate(op string, size int64) error {

@@ -86,12 +86,6 @@ func (s *syncer) rewriteFailed() error {
 		if !seg.failed {
 			continue
 		}
-		if t := &seg.tail; t.gone || t.last <= t.end.seq {
-			// All that can be done is to sync it once more; or no frame is in
-			// doubt, and the next segment has the name a new one would get.
-			seg.failed = false
-			continue
-		}
 		if err := s.rewrite(seg); err != nil {
 			return err
 		}
@@ -106,6 +100,14 @@ func (s *syncer) rewriteFailed() error {
 func (s *syncer) rewrite(old *openSegment) error {
 	l := s.log
 	l.mu.Lock()
+	if t := &old.tail; t.gone || t.last <= t.end.seq {
+		// All that can be done is to sync it once more; or no frame is in
+		// doubt, and the next segment has the name a new one would get; or it
+		// has been removed to keep a bound.
+		old.failed = false
+		l.mu.Unlock()
+		return nil
+	}
 	again, b := l.encodeAgain(old)
 	l.mu.Unlock()
 
@@ -116,29 +118,27 @@ func (s *syncer) rewrite(old *openSegment) error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.folderChanged = true
+	if !slices.Contains(l.rolled, old) { // removed meanwhile, and with it what is written here
+		if err := l.fs.Remove(opRemoveSegment, path); err != nil {
+			return fmt.Errorf("remove %s, which is counted as evicted: %w", path, err)
+		}
+		return nil
+	}
 	i := slices.IndexFunc(l.segments, func(s segment) bool { return s.first == old.header.first })
-	switch {
-	case again.first != old.header.first && i >= 0:
+	if again.first != old.header.first {
 		l.segments = slices.Insert(l.segments, i+1, again)
 		l.bytes += again.size
-	case again.first != old.header.first: // the old one has been removed to keep the bound
-		l.segments = slices.Insert(l.segments, 0, again)
-		l.bytes += again.size
-	case i >= 0:
+	} else {
 		l.bytes += again.size - l.segments[i].size
 		l.segments[i].size = again.size
 	}
 	if l.end.Segment == old.header.first {
 		l.end.Segment, l.end.Offset = again.first, again.size
 	}
-	l.rolled = slices.DeleteFunc(l.rolled, func(s *openSegment) bool { return s == old })
-	l.forgetTail(old)
-	l.folderChanged = true
+	l.dropRolled(old.header.first)
 	l.publish()
 	l.log.Warn("what could not be synced has been written again", "segment", path, "bytes", len(b))
-	if err := old.file.Close(); err != nil {
-		l.log.Warn("close failed", "segment", l.segmentPath(old.header.first), "err", err)
-	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/prometheus/prometheus/tsdb/record"
 )
@@ -126,6 +127,23 @@ func (l *Log) encodeTable(series []*Series, h frameHeader) {
 func (l *Log) leave(seg *openSegment) {
 	l.open = nil
 	l.rolled = append(l.rolled, seg)
+}
+
+// dropRolled closes a segment that waits for a sync it needs no more: it has
+// been written again, or removed. A sync of it may be under way, for which the
+// file stays open.
+func (l *Log) dropRolled(first uint64) {
+	i := slices.IndexFunc(l.rolled, func(s *openSegment) bool { return s.header.first == first })
+	if i < 0 {
+		return
+	}
+	seg := l.rolled[i]
+	l.rolled = slices.Delete(l.rolled, i, i+1)
+	l.forgetTail(seg)
+	seg.tail.gone = true
+	if err := seg.file.Close(); err != nil {
+		l.log.Warn("close failed", "segment", l.segmentPath(first), "err", err)
+	}
 }
 
 // abandon leaves a segment that a failed write has put so many bytes into,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,6 +145,11 @@ func (s *syncer) to(seq uint64) error {
 		l.forgetTail(seg)
 	}
 	l.rolled = append(rolled[done:len(rolled):len(rolled)], l.rolled...)
+	for _, seg := range rolled[done:] {
+		if !slices.ContainsFunc(l.segments, func(s segment) bool { return s.first == seg.header.first }) {
+			l.dropRolled(seg.header.first) // removed meanwhile
+		}
+	}
 	l.folderChanged = l.folderChanged || folder
 	if err == nil && open != nil {
 		l.synced(open, size, at)
