@@ -69,14 +69,21 @@ collectors:
 // the address of its page.
 func startAgent(t *testing.T, c *config.Config) (page string, stop func()) {
 	t.Helper()
+	return startAgentWith(t, Options{Config: c})
+}
+
+// startAgentWith is startAgent with options; it fills in listener and logger.
+func startAgentWith(t *testing.T, o Options) (page string, stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Listener, o.Logger = l, slog.New(slog.NewTextHandler(t.Output(), nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Run(ctx, Options{Config: c, Listener: l, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		done <- Run(ctx, o)
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -84,6 +91,7 @@ func startAgent(t *testing.T, c *config.Config) (page string, stop func()) {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	t.Cleanup(stop)
 	return "http://" + l.Addr().String(), stop
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,17 +151,29 @@ func (a *Agent) prepare(ctx context.Context) (*succession, error) {
 	return n, nil
 }
 
-// takesRestart returns an error if what only a start can change is not as it was.
+// takesRestart returns an error if what only a start can change is not as it
+// was: the log is opened once.
 func (a *Agent) takesRestart(c *config.Config) error {
-	is, next := reflect.ValueOf(a.config.Storage), reflect.ValueOf(c.Storage)
-	var errs []error
-	for i := range is.NumField() {
-		if !is.Field(i).Equal(next.Field(i)) {
-			errs = append(errs, fmt.Errorf("storage: %s has changed from %v to %v: restart the agent for that, or set it back",
-				is.Type().Field(i).Name, is.Field(i), next.Field(i)))
+	was, is := a.config.Storage, c.Storage
+	var keys []string
+	for key, changed := range map[string]bool{
+		"path":                  was.Path != is.Path,
+		"max_bytes":             was.MaxBytes != is.MaxBytes,
+		"max_age":               was.MaxAge != is.MaxAge,
+		"min_free":              was.MinFree != is.MinFree,
+		"fsync":                 was.Fsync != is.Fsync,
+		"fsync_interval":        was.FsyncInterval != is.FsyncInterval,
+		"dead_letter_max_bytes": was.DeadLetterMaxBytes != is.DeadLetterMaxBytes,
+	} {
+		if changed {
+			keys = append(keys, key)
 		}
 	}
-	return errors.Join(errs...)
+	if len(keys) == 0 {
+		return nil
+	}
+	slices.Sort(keys)
+	return fmt.Errorf("storage: %s cannot be changed by a reload: restart the agent, or set it back", strings.Join(keys, ", "))
 }
 
 // plan decides which workers stay, leave and enter, and makes those that enter.
