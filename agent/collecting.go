@@ -50,7 +50,7 @@ func (a *Agent) openClient(s config.Source) (*client, error) {
 	if s.Type == config.TypePrometheus {
 		c.exposition, err = sources.OpenExposition(s)
 	} else {
-		c.database, err = sources.Open(s, sources.Options{Logger: a.logger})
+		c.database, err = sources.Open(s, sources.Options{Logger: a.logger, Waited: a.metrics.Waited(s.Name)})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open source %s: %w", s.Name, err)

@@ -40,12 +40,12 @@ type postgres struct {
 	formats sync.Map
 }
 
-func openPostgres(s config.Source, log *slog.Logger, now func() time.Time) (Source, error) {
-	pool, err := newPgPool(s, now)
+func openPostgres(s config.Source, o Options, now func() time.Time) (Source, error) {
+	pool, err := newPgPool(s, o.Waited, now)
 	if err != nil {
 		return nil, err
 	}
-	return &postgres{name: s.Name, timeout: s.Timeout, log: log, pool: pool}, nil
+	return &postgres{name: s.Name, timeout: s.Timeout, log: o.Logger, pool: pool}, nil
 }
 
 // Query implements [Source].

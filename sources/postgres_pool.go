@@ -44,7 +44,7 @@ type pgPool struct {
 	source  config.Source
 	now     func() time.Time
 	breaker breaker
-	slots   chan struct{}
+	slots   slots
 	closing sync.WaitGroup // connections that pgconn closes in the background
 	longest int            // bytes of a message
 
@@ -53,7 +53,7 @@ type pgPool struct {
 	sockets map[*pgSocket]struct{}
 }
 
-func newPgPool(s config.Source, now func() time.Time) (*pgPool, error) {
+func newPgPool(s config.Source, waited func(time.Duration), now func() time.Time) (*pgPool, error) {
 	if _, err := pgConfig(s); err != nil && !errors.As(err, new(*fileError)) {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func newPgPool(s config.Source, now func() time.Time) (*pgPool, error) {
 		source:  s,
 		now:     now,
 		breaker: breaker{now: now},
-		slots:   make(chan struct{}, max(s.MaxConnections, 1)),
+		slots:   newSlots(s.MaxConnections, waited),
 		sockets: make(map[*pgSocket]struct{}),
 		longest: maxMessage,
 	}, nil
@@ -70,7 +70,7 @@ func newPgPool(s config.Source, now func() time.Time) (*pgPool, error) {
 // acquire returns a connection that nobody else uses, a new one if fresh. It
 // waits for a slot at most as long as wait. The caller releases it.
 func (p *pgPool) acquire(ctx context.Context, wait time.Duration, fresh bool) (*pgConn, error) {
-	if err := takeSlot(ctx, p.slots, wait); err != nil {
+	if err := p.slots.take(ctx, wait); err != nil {
 		return nil, err
 	}
 	if fresh {
@@ -89,7 +89,7 @@ func (p *pgPool) acquire(ctx context.Context, wait time.Duration, fresh bool) (*
 	}
 	c, err := p.connect(ctx)
 	if err != nil {
-		<-p.slots
+		p.slots.give()
 		return nil, err
 	}
 	return c, nil
@@ -102,7 +102,7 @@ func (p *pgPool) release(c *pgConn) {
 	case c.IsClosed():
 		p.closing.Go(func() {
 			<-c.CleanupDone()
-			<-p.slots
+			p.slots.give()
 		})
 		return
 	case c.IsBusy() || c.TxStatus() != 'I':
@@ -112,7 +112,7 @@ func (p *pgPool) release(c *pgConn) {
 		p.idle = append(p.idle, c)
 		p.mu.Unlock()
 	}
-	<-p.slots
+	p.slots.give()
 }
 
 func (p *pgPool) popIdle() *pgConn {

@@ -18,15 +18,30 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("all %d connections were busy for %s; raise max_connections or spread the queries", e.Connections, e.After)
 }
 
-// takeSlot waits for one of the slots that stand for a source's connections,
-// at most as long as wait unless that is 0. The caller takes it out again. The
-// wait is no part of the query's own time limit, which begins after it.
-func takeSlot(ctx context.Context, slots chan struct{}, wait time.Duration) error {
+// slots stand for the connections that a source may have.
+type slots struct {
+	taken  chan struct{}
+	waited func(time.Duration) // see Options
+}
+
+func newSlots(n int, waited func(time.Duration)) slots {
+	if waited == nil {
+		waited = func(time.Duration) {}
+	}
+	return slots{make(chan struct{}, max(n, 1)), waited}
+}
+
+// take waits for a slot, at most as long as wait unless that is 0. The caller
+// gives it back. The wait is no part of a query's own time limit, which begins
+// after it.
+func (s slots) take(ctx context.Context, wait time.Duration) error {
 	select {
-	case slots <- struct{}{}:
+	case s.taken <- struct{}{}:
 		return nil
 	default:
 	}
+	began := time.Now()
+	defer func() { s.waited(time.Since(began)) }()
 	var overdue <-chan time.Time
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -34,11 +49,13 @@ func takeSlot(ctx context.Context, slots chan struct{}, wait time.Duration) erro
 		overdue = timer.C
 	}
 	select {
-	case slots <- struct{}{}:
+	case s.taken <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-overdue:
-		return &BusyError{cap(slots), wait}
+		return &BusyError{cap(s.taken), wait}
 	}
 }
+
+func (s slots) give() { <-s.taken }

@@ -50,6 +50,9 @@ type Row struct {
 // Options are what all sources of a process share.
 type Options struct {
 	Logger *slog.Logger // what a source mends by itself, and returns to nobody; nil discards it
+	// Waited is told for how long a query or a ping waited because all
+	// connections were busy; nil: nobody is. It is called by any goroutine.
+	Waited func(time.Duration)
 }
 
 // Open returns the source that s describes. It connects to nothing: a server
@@ -64,9 +67,9 @@ func Open(s config.Source, o Options) (Source, error) {
 	o.Logger = o.Logger.With("source", s.Name)
 	switch s.Type {
 	case config.TypePostgres:
-		return openPostgres(s, o.Logger, time.Now)
+		return openPostgres(s, o, time.Now)
 	case config.TypeSQLite:
-		return openSQLite(s)
+		return openSQLite(s, o)
 	}
 	return nil, fmt.Errorf("type %q is not known", s.Type)
 }

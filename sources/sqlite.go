@@ -23,13 +23,13 @@ type sqlite struct {
 	path    string // absolute
 	timeout time.Duration
 	life    lifetime
-	slots   chan struct{}
+	slots   slots
 
 	mu   sync.Mutex
 	idle []*sqliteConn
 }
 
-func openSQLite(s config.Source) (Source, error) {
+func openSQLite(s config.Source, o Options) (Source, error) {
 	path := s.Path
 	if s.DSN.IsSet() {
 		var err error
@@ -48,7 +48,7 @@ func openSQLite(s config.Source) (Source, error) {
 		name:    s.Name,
 		path:    path,
 		timeout: s.Timeout,
-		slots:   make(chan struct{}, max(s.MaxConnections, 1)),
+		slots:   newSlots(s.MaxConnections, o.Waited),
 	}, nil
 }
 
@@ -126,10 +126,10 @@ func (s *sqlite) Close() error {
 // onConn runs fn on a connection that nobody else uses, with ctx limited to
 // limit. It waits for one as long as that.
 func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(context.Context, *sqliteConn) error) error {
-	if err := takeSlot(ctx, s.slots, limit); err != nil {
+	if err := s.slots.take(ctx, limit); err != nil {
 		return err
 	}
-	defer func() { <-s.slots }()
+	defer s.slots.give()
 	timed := ctx
 	if limit > 0 {
 		var cancel context.CancelFunc

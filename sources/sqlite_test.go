@@ -205,8 +205,13 @@ func TestSQLiteBusyConnections(t *testing.T) {
 	openApp(t, path).exec(t, "CREATE TABLE t (v); INSERT INTO t VALUES (7)")
 	c := sqliteSource(path)
 	c.MaxConnections = 1
-	s := open(t, c)
-	err := s.Query(t.Context(), query("SELECT v FROM t"), func(*sources.Row) error {
+	var waits []time.Duration
+	s, err := sources.Open(c, sources.Options{Waited: func(d time.Duration) { waits = append(waits, d) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.Query(t.Context(), query("SELECT v FROM t"), func(*sources.Row) error {
 		q := query("SELECT v FROM t")
 		q.Timeout = 10 * time.Millisecond
 		err := s.Query(t.Context(), q, ignore)
@@ -217,5 +222,8 @@ func TestSQLiteBusyConnections(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	if len(waits) != 1 {
+		t.Errorf("told of waits of %v, want one", waits)
 	}
 }

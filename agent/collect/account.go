@@ -24,13 +24,14 @@ const (
 )
 
 func classify(err error) failure {
+	if err == nil {
+		return "" // at no cost: most runs are good
+	}
 	var connect *sources.ConnectError
 	var busy *sources.BusyError
 	var unwritten *appendError
 	var over *limitError
 	switch {
-	case err == nil:
-		return ""
 	case errors.As(err, &connect):
 		return failedConnect
 	case errors.As(err, &busy):

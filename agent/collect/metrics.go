@@ -25,6 +25,7 @@ type Metrics struct {
 	skipped     *prometheus.CounterVec
 	resent      *prometheus.CounterVec
 	up          *prometheus.GaugeVec
+	waits       *prometheus.CounterVec
 	discarded   prometheus.Counter
 
 	mu    sync.Mutex
@@ -64,6 +65,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sql2metrics_source_up",
 			Help: "Whether the source answered when last asked; goes to remote write as up.",
 		}, []string{"source"}),
+		waits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sql2metrics_source_connection_wait_seconds_total",
+			Help: "Time that queries waited because all connections of the source were busy.",
+		}, []string{"source"}),
 		discarded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sql2metrics_query_results_discarded_total",
 			Help: "Results that came when a reload had replaced the query, or the agent was stopping.",
@@ -71,7 +76,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		users: map[string]int{},
 	}
 	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.rows, m.samples, m.series,
-		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.resent, m.up, m.discarded)
+		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.resent, m.up, m.waits, m.discarded)
 	return m
 }
 
@@ -148,11 +153,19 @@ func (m *Metrics) sourceUp(source string) prometheus.Gauge {
 	return m.up.WithLabelValues(source)
 }
 
+// Waited returns what is to be told how long queries of a source waited for a
+// connection, as [sources.Options] say.
+func (m *Metrics) Waited(source string) func(time.Duration) {
+	seconds := m.waits.WithLabelValues(source)
+	return func(d time.Duration) { seconds.Add(d.Seconds()) }
+}
+
 func (m *Metrics) forgetSourceUp(source string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.left(source) {
 		m.up.DeleteLabelValues(source)
+		m.waits.DeleteLabelValues(source)
 	}
 }
 

@@ -44,6 +44,9 @@ func TestUp(t *testing.T) {
 	}{
 		"queries say it":             {[]string{up, down, up}, nil, []int{1, 0, 1}},
 		"the ping when no query has": {[]string{unknown, unknown, unknown}, []error{nil, errDown, nil}, []int{1, 0, 1}},
+		"connections that are all busy say what was known": {
+			[]string{up, unknown, down, unknown}, []error{&sources.BusyError{}, &sources.BusyError{}}, []int{1, 1, 0, 0},
+		},
 		"old knowledge is asked anew": {
 			[]string{up, unknown, unknown}, []error{errDown, nil}, []int{1, 0, 1},
 		},
@@ -85,13 +88,14 @@ func TestUp(t *testing.T) {
 	}
 }
 
-// What a query finds out is what up says; a timeout says nothing.
+// What a query finds out is what up says; a timeout says nothing, nor does a
+// query that got no connection.
 func TestWorkersTellHealth(t *testing.T) {
 	rows := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
 	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{
-		{err: errDown}, {err: context.DeadlineExceeded}, {err: errors.New("no such table")}, rows,
+		{err: errDown}, {err: context.DeadlineExceeded}, {err: &sources.BusyError{}}, {err: errors.New("no such table")}, rows,
 	}})
-	for i, want := range []bool{false, false, true, true} {
+	for i, want := range []bool{false, false, false, true, true} {
 		r.step(i + 1)
 		if err, ok := r.health.since(t0); (err == nil) != want || !ok {
 			t.Errorf("after round %d: %v (known %v), want up %v", i+1, err, ok, want)

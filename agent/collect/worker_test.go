@@ -223,23 +223,25 @@ func TestStopWritesNoMarkers(t *testing.T) {
 
 func TestFailureIsLoggedOncePerChange(t *testing.T) {
 	rows := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
+	busy := answer{err: &sources.BusyError{Connections: 2, After: time.Second}}
 	slow := answer{err: fmt.Errorf("query timed out: %w", context.DeadlineExceeded)}
 	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{
-		{err: errDown}, {err: errDown}, slow, slow, rows, rows,
+		{err: errDown}, {err: errDown}, slow, slow, busy, busy, rows, rows,
 	}})
-	for i := range 6 {
+	for i := range 8 {
 		r.now = t0.Add(time.Duration(i+1) * time.Second)
 		_ = r.turn(t.Context(), r.now)
 	}
 	want := `level=WARN msg="source is down" source=db err="connect to source db: connection refused"
 level=WARN msg="query failed" source=db collector=c query=q reason=timeout err="query timed out: context deadline exceeded"
+level=WARN msg="query failed" source=db collector=c query=q reason=busy err="all 2 connections were busy for 1s; raise max_connections or spread the queries"
 level=INFO msg="source is back" source=db
 level=INFO msg="query works again" source=db collector=c query=q rows=1 series=1
 `
 	if diff := cmp.Diff(want, r.logged.String()); diff != "" {
 		t.Error(diff)
 	}
-	for reason, n := range map[string]float64{"connect": 2, "timeout": 2, "query": 0, "append": 0} {
+	for reason, n := range map[string]float64{"connect": 2, "timeout": 2, "busy": 2, "limit": 0, "query": 0, "append": 0} {
 		if got := testutil.ToFloat64(r.metrics.errors.WithLabelValues("db", "c", "q", reason)); got != n {
 			t.Errorf("%s: counted %v failures, want %v", reason, got, n)
 		}
