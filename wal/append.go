@@ -45,6 +45,10 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	if l.closed {
 		return Appended{}, errClosed
 	}
+	if l.now-now > forgetAfter.Milliseconds() { // the clock was ahead, and has been set back
+		l.now = now
+		l.series.setBack(now)
+	}
 	l.now = max(l.now, now)
 	l.series.forget(l.now)
 	if len(l.waiting.rounds) > 0 {

@@ -14,6 +14,28 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
+// TestForgottenAfterAClockJump sets the clock ahead for one round and back:
+// released series are forgotten as before.
+func TestForgottenAfterAClockJump(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	now := testStart
+	round := func(n int, at time.Time) {
+		s := l.Series(testLabels(n), Metadata{})
+		mustAppend(t, l, roundOf([]*Series{s}, at, 1), at)
+		l.Release(s)
+	}
+	for i := range 5 {
+		round(i, now.AddDate(1, 0, i))
+	}
+	for i := range 500 {
+		now = now.Add(time.Minute)
+		round(10+i, now)
+	}
+	if n := l.Stats().Series; n > 12 || n != len(l.series.released) {
+		t.Errorf("%d series are remembered, %d wait to be forgotten", n, len(l.series.released))
+	}
+}
+
 // TestRefused holds that a series never goes back in time.
 func TestRefused(t *testing.T) {
 	const t0 = 1_700_000_000_000

@@ -86,7 +86,7 @@ type Log struct {
 	closed bool
 	id     logID
 	end    Position // after the newest frame
-	now    int64    // the largest time of append so far, Unix milliseconds
+	now    int64    // the largest time of append since the clock was set back, Unix milliseconds
 	floor  int64    // largest time of a sample in the log, own-time frames left out
 	round  uint64
 	series seriesTable

@@ -112,6 +112,18 @@ func (t *seriesTable) forget(now int64) {
 	}
 }
 
+// setBack lets what was released in a future that the clock has left be
+// forgotten as if it had been released now.
+func (t *seriesTable) setBack(now int64) {
+	for i := range t.released {
+		r := &t.released[i]
+		if r.series.releasedAt == r.at {
+			r.series.releasedAt = min(r.at, now)
+		}
+		r.at = min(r.at, now)
+	}
+}
+
 func (t *seriesTable) drop(s *Series) {
 	hash := s.labels.Hash()
 	if head := t.byHash[hash]; head == s {
