@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"os"
@@ -410,5 +411,32 @@ func TestOpenReadsOneSegment(t *testing.T) {
 	var f Frame
 	if err := r.Next(&f); err != nil || d.bytes[opRead] > 1<<20 {
 		t.Errorf("the first frame takes %d bytes, %v", d.bytes[opRead], err)
+	}
+}
+
+// TestRubbishOfHeaders holds that a file made of headers of large frames is not
+// read once for each of them.
+func TestRubbishOfHeaders(t *testing.T) {
+	d := newDisk(1)
+	o := Options{Path: t.TempDir(), FS: d}
+	l := openTest(t, o)
+	mustAppend(t, l, roundOf(testSeries(l, 10), testStart, 0), testStart)
+	path, size := l.segmentPath(1), l.end.Offset
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const rubbish = 1 << 20
+	header := make([]byte, frameHeaderSize+rubbish/2)
+	putFrameHeader(header, frameHeader{payload: rubbish / 2, raw: rubbish / 2, seq: 2})
+	header = header[:frameHeaderSize]
+	header[4] ^= 1 // no checksum of anything
+	d.files[path].change(diskChange{size, bytes.Repeat(header, rubbish/frameHeaderSize)})
+	clear(d.bytes)
+	l = openTest(t, o)
+	if read := d.bytes[opRead]; read > 2*maxWasted {
+		t.Errorf("a start reads %d bytes", read)
+	}
+	if got, _, damaged := readFrom(t, l, Position{}); len(got) != 10 || !damaged.IsZero() {
+		t.Errorf("%d samples read, damaged %+v", len(got), damaged)
 	}
 }

@@ -91,6 +91,8 @@ func decodeFrameHeader(b []byte) (frameHeader, error) {
 	switch {
 	case flags&^knownFlags != 0:
 		return h, fmt.Errorf("%w: unknown flags %#x", errDamaged, flags)
+	case h.counts.Samples+h.counts.Histograms+h.counts.Exemplars > uint64(raw):
+		return h, fmt.Errorf("%w: impossible counts, %+v in %d bytes", errDamaged, h.counts, raw)
 	case raw > maxRaw || payload > raw || flags&flagZstd == 0 && payload != raw:
 		return h, fmt.Errorf("%w: impossible lengths, payload %d, uncompressed %d", errDamaged, payload, raw)
 	}

@@ -22,6 +22,8 @@ type frameScanner struct {
 	file File
 	buf  []byte // what the file has at base
 	base int64
+	// wasted is how many bytes next has read of what only looked like a frame.
+	wasted int64
 	// blank takes blocks that the disk does not give out for zeros. Where
 	// there is nothing else as far as it reads ahead, the file ends.
 	blank bool
@@ -33,7 +35,7 @@ func (s *frameScanner) reset(f File) {
 }
 
 // forget drops what has been read ahead; the file may have changed since.
-func (s *frameScanner) forget() { s.buf, s.base = s.buf[:0], 0 }
+func (s *frameScanner) forget() { s.buf, s.base, s.wasted = s.buf[:0], 0, 0 }
 
 // bytes returns n bytes at off, or with io.EOF fewer: what there is before end
 // and the end of the file.
@@ -102,8 +104,13 @@ func (s *frameScanner) at(off, end int64) (h frameHeader, frame []byte, err erro
 	return h, frame, verifyFrame(frame)
 }
 
+// maxWasted bounds the time that next takes. Damage wastes no more than a
+// segment's size, unless somebody has made it to waste more: rubbish that is
+// all headers of large frames would be read once for each of them.
+const maxWasted = 64 << 20
+
 // next returns where the next whole frame begins, at off or later; io.EOF if
-// there is none before end.
+// there is none before end, or none to be found in reasonable time.
 func (s *frameScanner) next(off, end int64) (int64, error) {
 	magic := binary.LittleEndian.AppendUint32(nil, frameMagic)
 	for {
@@ -120,10 +127,15 @@ func (s *frameScanner) next(off, end int64) (int64, error) {
 			continue
 		}
 		off += int64(i)
-		if _, _, err := s.at(off, end); err == nil {
+		_, frame, err := s.at(off, end)
+		if err == nil {
 			return off, nil
-		} else if !errors.Is(err, errDamaged) {
+		}
+		if !errors.Is(err, errDamaged) {
 			return 0, err
+		}
+		if s.wasted += int64(len(frame)); s.wasted > maxWasted {
+			return 0, io.EOF
 		}
 		off++
 	}
