@@ -103,14 +103,15 @@ func (n node) int(least int, into *int) {
 	}
 }
 
-// number sets *into to a number, which may be infinite or NaN.
+// number sets *into to a number, which may be infinite. It is not NaN: that
+// would make two configurations that are written alike different ones.
 func (n node) number(into *float64) {
 	s, ok := n.text()
 	if !ok {
 		return
 	}
 	x, err := parseNumber(s)
-	if err != nil {
+	if err != nil || math.IsNaN(x) {
 		n.fail(fmt.Sprintf("%q is not a number", s), "write one, such as 0.5")
 		return
 	}

@@ -27,7 +27,7 @@ func TestTypes(t *testing.T) {
 		histogram("new_v", HistogramOptions{Mode: HistogramAccumulate, Cumulative: true, Value: "v", Native: true, Schema: 3, Cursor: behind(Cursor{Column: "id", Start: "0"})}),
 		histogram("new_w", HistogramOptions{Mode: HistogramAccumulate, Cumulative: true, Value: "w", Native: true, Schema: 3, Cursor: behind(Cursor{Column: "id", Start: "0"})}),
 		{Name: "static", Type: Gauge, KeyLabels: []string{"a"}, StaticValue: &number},
-		{Name: "state", Type: Gauge, Values: []string{"v"}, ValueMap: map[string]float64{"ok": 1, "": 0, "broken": math.NaN()}},
+		{Name: "state", Type: Gauge, Values: []string{"v"}, ValueMap: map[string]float64{"ok": 1, "": 0, "broken": math.Inf(-1)}},
 		{Name: "build", Type: Info, KeyLabels: []string{"version"}},
 		{Name: "role", Type: StateSet, Values: []string{"role"}, States: []string{"primary", "replica"}},
 		{Name: "rpc_seconds", Type: Summary, Unit: "seconds", SummaryOptions: &SummaryOptions{Quantile: "q", Value: "v", Sum: "s", Count: "n"}},
