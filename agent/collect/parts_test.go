@@ -4,10 +4,12 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sql2metrics/config"
+	"sql2metrics/sources"
 )
 
 // A cell that makes no part of a histogram, a summary or a stateset costs what
@@ -178,5 +180,50 @@ func TestPartsGoStale(t *testing.T) {
 				t.Errorf("%d histograms are kept after the end", len(known))
 			}
 		})
+	}
+}
+
+// Histograms, summaries and statesets that are known allocate per round, not
+// per row or sample; a native one not even when it is made, as long as it stays
+// the same.
+func TestKnownPartsAllocateNothing(t *testing.T) {
+	const n = 300
+	rows := table("a le c s n v q role")
+	for i := range n {
+		a := text(string(rune('a'+i%26)) + string(rune('a'+i/26)))
+		for le := range 10 {
+			rows.rows = append(rows.rows, []sources.Value{a, cell(le), cell(le * i), cell(float64(i)), cell(9 * i), cell(float64(le) / 3), cell(float64(le) / 10), text("on")})
+		}
+	}
+	metrics := []config.Metric{
+		histogramOf(bucketRows(config.HistogramOptions{Classic: true, Native: true, Cumulative: true, Sum: "s", Count: "n"}), "a"),
+		histogramOf(snapshot(config.HistogramOptions{Classic: true, Native: true, Bounds: durationBounds}), "a"),
+		histogramOf(snapshot(config.HistogramOptions{Native: true, Schema: 3}), "a"),
+		{Type: config.Summary, KeyLabels: []string{"a"}, SummaryOptions: &config.SummaryOptions{Quantile: "q", Value: "v", Sum: "s", Count: "n"}},
+		{Type: config.StateSet, KeyLabels: []string{"a"}, Values: []string{"role"}, States: []string{"on", "off"}, OnDuplicate: config.OnDuplicateLast},
+	}
+	for i := range metrics {
+		metrics[i].Name = string(rune('a' + i))
+	}
+	r := newPlainRig(t, query(metrics...), rows)
+	second := 0
+	step := func() {
+		second++
+		r.now = t0.Add(time.Duration(second) * time.Second)
+		if err := r.Step(t.Context(), r.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		step()
+	}
+	// The test's database makes a Row for each row, and Prometheus's encoder a
+	// buffer for each native histogram.
+	allocs := testing.AllocsPerRun(10, step) - float64(len(rows.rows)+3*n)
+	if perSample := allocs / float64(len(r.values.last)); perSample > 0.02 {
+		t.Errorf("%.0f allocations for %d samples beside the rows, want a constant few", allocs, len(r.values.last))
+	}
+	if r.logged.Len() > 0 {
+		t.Error(r.logged)
 	}
 }
