@@ -77,6 +77,7 @@ func TestOutput(t *testing.T) {
 		"query-json":      {"query", "shop", "--format=json"},
 		"query-execute":   {"query", "shop", "-e", "SELECT 1 AS one, 'a b' AS two, NULL AS three"},
 		"query-collector": {"query", "shop", "--collector", "mo*"},
+		"query-types":     {"query", "shop", "--collector", "types"},
 		"query-no-source": {"query", "shopp"},
 		"query-nothing":   {"query", "shop", "--collector", "x"},
 		"query-bad-sql":   {"query", "shop", "-e", "SELECT nothing"},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -125,7 +126,7 @@ func (q *queryCommand) selected(s config.Source) ([]config.Query, error) {
 		}
 	}
 	if len(selected) == 0 {
-		return nil, fmt.Errorf("source %s has no query of collector %q; it has %s", s.Name, q.collector, strings.Join(names, ", "))
+		return nil, fmt.Errorf("source %s has no query of collector %q; it has %s", s.Name, q.collector, strings.Join(slices.Compact(names), ", "))
 	}
 	return selected, nil
 }
@@ -182,6 +183,13 @@ func samplesOf(log *wal.Log) ([]sample, error) {
 				Labels:    f.Series[s.Ref].Labels,
 				Value:     strconv.FormatFloat(s.V, 'g', -1, 64),
 				Timestamp: float64(s.T) / 1000,
+			})
+		}
+		for _, h := range f.Histograms {
+			all = append(all, sample{
+				Labels:    f.Series[h.Ref].Labels,
+				Value:     h.H.String(),
+				Timestamp: float64(h.T) / 1000,
 			})
 		}
 	}
