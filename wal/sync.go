@@ -34,6 +34,7 @@ const maxSeq = math.MaxUint64
 // to a new segment.
 // Anyone may call it.
 func (l *Log) Sync(now time.Time) error {
+	l.noticeVanished()
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
