@@ -30,6 +30,17 @@ func (g *global) load() (*config.Config, error) {
 	return c, errors.Join(bad...)
 }
 
+// loadAloud is load with the configuration's warnings in the log.
+func (g *global) loadAloud() (*config.Config, error) {
+	c, err := g.load()
+	if err == nil {
+		for _, w := range c.Warnings {
+			g.logger.Warn("the configuration is hardly what is meant", "warning", w.Error())
+		}
+	}
+	return c, err
+}
+
 // tryOpen finds out what only a driver can say about a source's settings.
 func (g *global) tryOpen(s config.Source) error {
 	if s.Type == config.TypePrometheus {

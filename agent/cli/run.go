@@ -20,7 +20,7 @@ func addRun(app *kingpin.Application) (string, command) {
 	lifecycle := cmd.Flag("web.enable-lifecycle", "Have POST /-/reload reload the configuration. SIGHUP does it at all times.").Bool()
 	watch := cmd.Flag("config.auto-reload", "Reload when the configuration or one of its collector files changes; --no-config.auto-reload switches it off.").Default("true").Bool()
 	return cmd.FullCommand(), func(g *global) error {
-		c, err := g.load()
+		c, err := g.loadAloud()
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func addRun(app *kingpin.Application) (string, command) {
 			Listener:      l,
 			WebConfigFile: *webConfig,
 			Logger:        g.logger,
-			Load:          g.load,
+			Load:          g.loadAloud,
 			Reload:        hangup,
 			Lifecycle:     *lifecycle,
 			Watch:         *watch,
