@@ -176,7 +176,7 @@ func (a *Agent) openSelf(self config.Self) *task {
 		self.Instance = a.instance()
 	}
 	return &task{Runner: collect.NewSelf(collect.SelfOptions{
-		Self: self, Gatherer: a.registry, Log: a.log, Logger: a.logger, Clock: a.clock.Now,
+		Self: self, Gatherer: a.registry, Log: a.log, Metrics: a.metrics, Logger: a.logger, Clock: a.clock.Now,
 	})}
 }
 

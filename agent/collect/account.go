@@ -97,20 +97,17 @@ func (a *account) failed(err error) error {
 
 var errLate = errors.New("the log has samples of these series that are not older: two queries make the same series, or the clock went back")
 
-// appended counts what the log says about a round.
-func (a *account) appended(stale int, w wal.Appended) {
-	a.metrics.stale.Add(float64(stale))
-	a.metrics.samples.Add(float64(w.Appended.Samples + w.Appended.Histograms))
+// appended takes note of what the log refused of a round.
+func (a *account) appended(w wal.Appended) {
 	if a.late.refuse(refusedTime, int(w.Refused.Samples+w.Refused.Histograms)) {
 		a.late.explain(refusedTime, errLate)
 	}
 }
 
-// refusedIn counts what a round refused, and logs each reason when it first
+// refusedIn logs each reason for which a round refused something when it first
 // shows up.
 func (a *account) refusedIn(r *refusals, attributes ...any) {
 	r.end(func(why reason, n int, err error) {
-		a.metrics.refused[why].Add(float64(n))
 		if err != nil {
 			a.logger.Warn("samples refused", append(attributes[:len(attributes):len(attributes)],
 				"reason", why.String(), "count", n, "err", err)...)

@@ -24,7 +24,8 @@ func (v *values) resend(stamp time.Time) (wal.Appended, error) {
 		}
 		r.Samples = append(r.Samples, wal.Sample{Series: p.series.handle, T: t, V: p.v})
 	}
-	return v.log.Append(r, stamp)
+	v.repeated.resent = uint64(len(v.last))
+	return v.repeated.append(v.log, r, stamp)
 }
 
 // expire ends the last good round where it is: its series get stale markers,
@@ -37,7 +38,8 @@ func (v *values) expire(stamp time.Time) (stale int, appended wal.Appended, err 
 	defer v.tenure.leave()
 	r := v.emptyAgain()
 	markStale(r, v.last, stamp.UnixMilli())
-	appended, err = v.log.Append(r, stamp)
+	v.repeated.stale = uint64(len(v.last))
+	appended, err = v.repeated.append(v.log, r, stamp)
 	v.mu.Lock()
 	v.ended = true
 	v.mu.Unlock()
@@ -45,6 +47,7 @@ func (v *values) expire(stamp time.Time) (stale int, appended wal.Appended, err 
 }
 
 func (v *values) emptyAgain() *wal.Round {
+	v.repeated.book = v.entry.book
 	v.again.Samples, v.again.Histograms = v.again.Samples[:0], v.again.Histograms[:0]
 	return &v.again
 }

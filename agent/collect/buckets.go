@@ -14,9 +14,9 @@ import (
 func (h *histograms) gather(rows *histogramRows) *refused {
 	// Equal ones stay in their order, for on_duplicate.
 	slices.SortStableFunc(rows.buckets, func(a, b bucket) int { return cmp.Compare(a.le, b.le) })
-	b, ok := h.unique(rows.buckets)
+	b, ok := h.unique(rows)
 	if !ok {
-		rows.refused = true
+		rows.refuse(refusedDuplicate)
 		return nil
 	}
 	above, hasAbove := bucket{}, false
@@ -65,8 +65,8 @@ func countsGoDown(below uint64, b bucket) *refused {
 
 // unique merges sorted buckets of one bound as on_duplicate says. It returns
 // false if they cost the histogram.
-func (h *histograms) unique(b []bucket) ([]bucket, bool) {
-	n := 0
+func (h *histograms) unique(rows *histogramRows) ([]bucket, bool) {
+	b, n := rows.buckets, 0
 	for i, x := range b {
 		if i == 0 || x.le != b[n-1].le {
 			b[n] = x
@@ -77,17 +77,19 @@ func (h *histograms) unique(b []bucket) ([]bucket, bool) {
 		switch h.metric.OnDuplicate {
 		case config.OnDuplicateLast:
 			last.n = x.n
-			h.refuse(refusedDuplicate, 1)
+			h.lose(rows, refusedDuplicate, 1)
 		case config.OnDuplicateSum:
 			last.n += x.n
 			if h.options.Le != "" {
-				h.refuse(refusedDuplicate, 1)
+				h.lose(rows, refusedDuplicate, 1)
 			}
-		case config.OnDuplicateDrop:
-			h.refuseDuplicate(fmt.Sprintf("of a histogram have le %v", x.le))
-			return nil, false
 		default:
+			h.use(-1)
+			rows.cells--
 			h.refuseDuplicate(fmt.Sprintf("of a histogram have le %v", x.le))
+			if h.metric.OnDuplicate == config.OnDuplicateDrop {
+				return nil, false
+			}
 		}
 	}
 	return b[:n], true

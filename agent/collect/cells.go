@@ -38,6 +38,7 @@ func (c *cellSeries) add(r *sources.Row, i int, x float64) {
 	c.key = binary.AppendUvarint(c.key[:c.prefix], uint64(i))
 	s := c.find()
 	if (s == nil || !c.values.has(s)) && !c.values.fits(1) {
+		c.refuse(refusedLimit, 1)
 		return
 	}
 	if s == nil {
@@ -49,7 +50,9 @@ func (c *cellSeries) add(r *sources.Row, i int, x float64) {
 	}
 	c.before.next = s
 	c.before = s
-	if !c.values.add(s, x) {
+	if c.values.add(s, x) {
+		c.use(1)
+	} else {
 		c.duplicate(s, x)
 	}
 }
@@ -98,6 +101,7 @@ func (c *cellSeries) duplicate(s *series, x float64) {
 		c.values.replace(s, x)
 	case config.OnDuplicateDrop:
 		if c.values.withdraw(s) {
+			c.use(-1)
 			n = 2
 		}
 		which = "neither"
@@ -130,6 +134,7 @@ func (s *scalar) columns() []string { return s.metric.Values }
 func (s *scalar) row(r *sources.Row) {
 	s.prefix = len(s.key)
 	if s.static != nil {
+		s.offer(1)
 		s.add(r, 0, *s.static)
 		return
 	}
@@ -141,7 +146,8 @@ func (s *scalar) row(r *sources.Row) {
 }
 
 // stateset has a series for each state there is, with the metric's name as a
-// label. That of the row's state is 1.
+// label. That of the row's state is 1. A cell that is a state counts once for
+// each.
 type stateset struct{ cellSeries }
 
 func newStateset(m *mapper) *stateset {
@@ -162,8 +168,10 @@ func (s *stateset) row(r *sources.Row) {
 		on, ok = s.state(r, cell)
 	}
 	if !ok {
+		s.offer(1)
 		return
 	}
+	s.offer(len(s.metric.States))
 	for i := range s.metric.States {
 		if i == on {
 			s.add(r, i, 1)

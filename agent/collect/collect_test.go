@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"go.uber.org/goleak"
@@ -126,6 +126,7 @@ func (r *rig) step(n int) string {
 	r.t.Helper()
 	r.now = t0.Add(time.Duration(n) * time.Second)
 	_ = r.Step(r.t.Context(), r.now)
+	addsUp(r.t, r.metrics)
 	return newSamples(r.t, r.reader)
 }
 
@@ -154,9 +155,41 @@ func newSamples(t *testing.T, reader *wal.Reader) string {
 	}
 }
 
-// counters returns the value of a counter by its reasons.
+// refusedCount returns how many cells, or samples, were refused for a reason.
 func (r *rig) refusedCount(reason string) float64 {
-	return testutil.ToFloat64(r.metrics.refused.WithLabelValues("db", "c", "q", reason))
+	return float64(booked(r.metrics, bookName{"db", "c", "q"}).refusedFor(reason))
+}
+
+// booked returns what one worker has done.
+func booked(m *Metrics, name bookName) balanced {
+	books, _ := m.books.look()
+	for _, b := range books {
+		if b.bookName == name {
+			return b
+		}
+	}
+	return balanced{}
+}
+
+// addsUp holds what m has counted against the equations.
+func addsUp(t testing.TB, m *Metrics) {
+	t.Helper()
+	b := m.Balance()
+	for _, w := range b.Workers {
+		if off := w.CellsOff(); off != 0 {
+			t.Errorf("the cells of %s/%s are off by %d: %+v", w.Source, w.Query, off, w)
+		}
+		if off := w.SamplesOff(); off != 0 {
+			t.Errorf("the samples of %s/%s are off by %d: %+v", w.Source, w.Query, off, w)
+		}
+	}
+	if off := b.Log.Off(); off != 0 {
+		t.Errorf("the log is off by %d: %+v", off, b.Log)
+	}
+}
+
+func (b balanced) refusedFor(why string) uint64 {
+	return b.refused[slices.Index(reasonNames[:], why)]
 }
 
 func dbSource() config.Source {

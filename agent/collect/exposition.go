@@ -141,6 +141,7 @@ func (x *exposition) sample(p textparse.Parser, r reading, latest int64) error {
 		}
 		if l == nil {
 			x.scraped++
+			x.offer(1)
 			x.refuseAs(overSeriesLimit, 1)
 			return nil
 		}
@@ -151,9 +152,10 @@ func (x *exposition) sample(p textparse.Parser, r reading, latest int64) error {
 	}
 	x.scraped++
 	x.kept++
+	x.offer(1)
 	if r.at != nil && *r.at > latest {
-		if x.refuse(refusedTime, 1) {
-			x.explain(refusedTime, fmt.Errorf("the own time of %s is more than %s ahead: the clock of its host is wrong, or the unit of the time", r.raw, maxAhead))
+		if x.refuse(refusedFuture, 1) {
+			x.explain(refusedFuture, fmt.Errorf("the own time of %s is more than %s ahead: the clock of its host is wrong, or the unit of the time", r.raw, maxAhead))
 		}
 		return nil
 	}
@@ -173,6 +175,7 @@ func (x *exposition) sample(p textparse.Parser, r reading, latest int64) error {
 		}
 		return nil
 	}
+	x.use(1)
 	x.exemplars(p, l.series, r)
 	return nil
 }

@@ -76,6 +76,7 @@ func (c *gathering[T]) of(r *sources.Row) (g *gathered[T], first bool) {
 	if g == nil {
 		lb, why := c.rowLabels(r)
 		if why != nil {
+			c.offer(1)
 			c.refuseAs(why, 1)
 			return nil, false
 		}
@@ -91,18 +92,19 @@ func (c *gathering[T]) of(r *sources.Row) (g *gathered[T], first bool) {
 	return g, true
 }
 
-// emit adds the metric to the round, the native histogram too if there is one:
-// all of it, or nothing.
-func (c *gathering[T]) emit(g *gathered[T], all []measured, native *histogram.Histogram) {
+// emit adds the metric, which was made of so many cells, to the round, the
+// native histogram too if there is one: all of it, or nothing.
+func (c *gathering[T]) emit(g *gathered[T], cells int, all []measured, native *histogram.Histogram) {
 	n := len(all)
 	if native != nil {
 		n++
 	}
 	if !c.values.fits(n) {
+		c.withdraw(overLimit, cells)
 		return
 	}
 	if why := c.learn(g, all, native != nil); why != nil {
-		c.refuseAs(why, n)
+		c.withdraw(why, cells)
 		return
 	}
 	for _, m := range all {

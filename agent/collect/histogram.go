@@ -24,11 +24,20 @@ type histograms struct {
 // histogramRows is what the rows of a histogram say.
 type histogramRows struct {
 	observations
-	refused  bool // as a whole
+	refused  bool   // as a whole
+	why      reason // for that
+	cells    int    // that are a part of it
 	buckets  []bucket
 	rowSum   given[float64]
 	rowCount given[uint64]
 	emitted  *histogram.Histogram // the native one of the round before
+}
+
+// refuse costs the histogram, for the first reason there is.
+func (rows *histogramRows) refuse(why reason) {
+	if !rows.refused {
+		rows.refused, rows.why = true, why
+	}
 }
 
 // given is what a column says that rows need not have.
@@ -88,8 +97,10 @@ func (h *histograms) row(r *sources.Row) {
 		h.observe(r, rows)
 	case h.options.Le != "":
 		h.bucketRow(r, rows)
-	case first || h.again(rows):
+	case first:
 		h.bucketColumns(r, rows)
+	default:
+		h.again(r, rows)
 	}
 }
 
@@ -98,7 +109,7 @@ func (rows *histogramRows) begin(h *histograms) {
 		rows.bounds, rows.sparse = h.options.Bounds, h.sparse
 	}
 	rows.reset()
-	rows.refused, rows.buckets = false, rows.buckets[:0]
+	rows.refused, rows.cells, rows.buckets = false, 0, rows.buckets[:0]
 	rows.rowSum, rows.rowCount = given[float64]{}, given[uint64]{}
 }
 
@@ -108,9 +119,23 @@ func (h *histograms) observe(r *sources.Row, rows *histogramRows) {
 	if !ok {
 		return
 	}
-	if err := rows.observe(x); err != nil && h.refuse(refusedNaN, 1) {
+	if err := rows.observe(x); err == nil {
+		h.take(rows)
+	} else if h.refuse(refusedNaN, 1) {
 		h.explain(refusedNaN, fmt.Errorf("column %q: %w", h.options.Value, err))
 	}
+}
+
+// take counts a cell that is a part of the histogram.
+func (h *histograms) take(rows *histogramRows) {
+	h.use(1)
+	rows.cells++
+}
+
+// lose refuses n cells that were a part of the histogram.
+func (h *histograms) lose(rows *histogramRows, why reason, n int) {
+	h.withdraw(&refused{reason: why}, n)
+	rows.cells -= n
 }
 
 // bucketRow takes a row that is a bucket. One that is refused costs the
@@ -123,7 +148,8 @@ func (h *histograms) bucketRow(r *sources.Row, rows *histogramRows) {
 	}
 	le, err := cell.Float()
 	if err != nil || math.IsNaN(le) || math.IsInf(le, -1) {
-		rows.refused = true
+		rows.refuse(refusedInvalidHistogram)
+		h.offer(1)
 		switch {
 		case cell.IsNull():
 			h.refuseNull(r, bucketsFirst)
@@ -135,9 +161,10 @@ func (h *histograms) bucketRow(r *sources.Row, rows *histogramRows) {
 		return
 	}
 	if n, ok := h.count(r, bucketsFirst+1); ok {
+		h.take(rows)
 		rows.buckets = append(rows.buckets, bucket{le, n})
 	} else {
-		rows.refused = true
+		rows.refuse(refusedInvalidHistogram)
 	}
 }
 
@@ -146,28 +173,32 @@ func (h *histograms) bucketColumns(r *sources.Row, rows *histogramRows) {
 	h.sumAndCount(r, rows, true)
 	for i, c := range h.options.Columns {
 		if n, ok := h.count(r, bucketsFirst+i); ok {
+			h.take(rows)
 			rows.buckets = append(rows.buckets, bucket{c.Le, n})
 		} else {
-			rows.refused = true
+			rows.refuse(refusedInvalidHistogram)
 		}
 	}
 }
 
-// again tells whether another row that is the same histogram is taken as well.
-func (h *histograms) again(rows *histogramRows) bool {
+// again takes another row that is the same histogram, by on_duplicate.
+func (h *histograms) again(r *sources.Row, rows *histogramRows) {
 	switch h.metric.OnDuplicate {
 	case config.OnDuplicateSum: // equal buckets are added up at the end
-		h.refuse(refusedDuplicate, 1)
-		return true
+		before := rows.cells
+		h.bucketColumns(r, rows)
+		h.lose(rows, refusedDuplicate, rows.cells-before)
+		return
 	case config.OnDuplicateLast:
-		h.refuse(refusedDuplicate, 1)
+		h.lose(rows, refusedDuplicate, rows.cells)
 		rows.begin(h)
-		return true
+		h.bucketColumns(r, rows)
+		return
 	case config.OnDuplicateDrop:
-		rows.refused = true
+		rows.refuse(refusedDuplicate)
 	}
+	h.offer(1)
 	h.refuseDuplicate("are the same histogram")
-	return false
 }
 
 func (h *histograms) refuseDuplicate(what string) {
@@ -184,6 +215,7 @@ func (h *histograms) sumAndCount(r *sources.Row, rows *histogramRows, add bool) 
 		sum += rows.rowSum.v
 	}
 	if hasSum {
+		h.take(rows)
 		rows.rowSum = given[float64]{sum, true}
 	}
 	if c := h.cells[bucketsCount]; c < 0 || r.Values[c].IsNull() {
@@ -191,9 +223,10 @@ func (h *histograms) sumAndCount(r *sources.Row, rows *histogramRows, add bool) 
 	}
 	n, ok := h.count(r, bucketsCount)
 	if !ok {
-		rows.refused = true
+		rows.refuse(refusedInvalidHistogram)
 		return true
 	}
+	h.take(rows)
 	if add {
 		n += rows.rowCount.v
 	}
@@ -221,17 +254,19 @@ func (h *histograms) count(r *sources.Row, i int) (uint64, bool) {
 
 func (h *histograms) end(cut bool) {
 	if cut && h.last != nil && h.options.Mode == config.HistogramBuckets {
-		h.last.rows.refused = true // its buckets may not be all there
+		h.last.rows.refuse(refusedLimit) // its buckets may not be all there
 	}
 	for _, g := range h.round {
 		rows := &g.rows
 		if h.options.Mode == config.HistogramBuckets && !rows.refused {
 			if why := h.gather(rows); why != nil {
-				h.refuseAs(why, 1)
-				rows.refused = true
+				h.withdraw(why, rows.cells)
+				continue
 			}
 		}
-		if !rows.refused {
+		if rows.refused {
+			h.lose(rows, rows.why, rows.cells)
+		} else {
 			h.emitHistogram(g)
 		}
 	}
@@ -256,7 +291,7 @@ func (h *histograms) emitHistogram(g *gathered[histogramRows]) {
 		h.out = append(h.out, measured{part{role: roleCount}, float64(o.count)})
 	}
 	if !h.options.Native {
-		h.emit(g, h.out, nil)
+		h.emit(g, g.rows.cells, h.out, nil)
 		return
 	}
 	if h.options.Mode == config.HistogramSnapshot {
@@ -268,5 +303,5 @@ func (h *histograms) emitHistogram(g *gathered[histogramRows]) {
 	if g.rows.emitted == nil || !g.rows.emitted.Equals(&h.scratch) {
 		g.rows.emitted = h.scratch.Copy()
 	}
-	h.emit(g, h.out, g.rows.emitted)
+	h.emit(g, g.rows.cells, h.out, g.rows.emitted)
 }

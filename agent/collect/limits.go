@@ -88,6 +88,10 @@ func checkLabels(lset labels.Labels, limits config.LabelLimits) (why *refused) {
 	return why
 }
 
+// overLimit is why what comes behind a limit is refused. That it was cut there
+// is counted and need not be explained.
+var overLimit = &refused{refusedLimit, nil}
+
 // limitError says that a result has more of something than its query allows.
 // Where on_limit is drop the run fails with it.
 type limitError struct {

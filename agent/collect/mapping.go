@@ -91,7 +91,9 @@ func (m *mapper) row(r *sources.Row) {
 		m.missing = m.resolve(r.Columns)
 	}
 	if m.missing != nil {
-		if m.refuse(refusedMissingColumn, max(1, len(m.metric.Values))) {
+		cells := max(1, len(m.metric.Values))
+		m.offer(cells)
+		if m.refuse(refusedMissingColumn, cells) {
 			m.explain(refusedMissingColumn, m.missing)
 		}
 		return
@@ -119,6 +121,7 @@ func (m *mapper) rowKey(r *sources.Row) {
 // number reads the cell of the i-th column, by on_null and value_map. A cell
 // that is no number is refused.
 func (m *mapper) number(r *sources.Row, i int) (float64, bool) {
+	m.offer(1)
 	v := r.Values[m.cells[i]]
 	if v.IsNull() {
 		return m.null(r, i)

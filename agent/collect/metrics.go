@@ -13,23 +13,20 @@ type Metrics struct {
 	duration    *prometheus.HistogramVec
 	lastRun     *prometheus.GaugeVec
 	lastSuccess *prometheus.GaugeVec
-	rows        *prometheus.CounterVec
-	samples     *prometheus.CounterVec
 	series      *prometheus.GaugeVec
-	refused     *prometheus.CounterVec
 	nulls       *prometheus.CounterVec
 	resets      *prometheus.CounterVec
 	truncated   *prometheus.CounterVec
-	stale       *prometheus.CounterVec
 	errors      *prometheus.CounterVec
 	skipped     *prometheus.CounterVec
-	resent      *prometheus.CounterVec
 	up          *prometheus.GaugeVec
 	waits       *prometheus.CounterVec
 	discarded   prometheus.Counter
 
 	mu    sync.Mutex
 	users map[string]int // workers by what names their metrics
+
+	books *books // what is counted of rows and samples
 }
 
 // NewMetrics makes the metrics and registers them with reg; call it once per
@@ -50,17 +47,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, query),
 		lastRun:     gauge("sql2metrics_query_last_run_timestamp_seconds", "When the query last began to run."),
 		lastSuccess: gauge("sql2metrics_query_last_success_timestamp_seconds", "When the query last began a run that succeeded."),
-		rows:        counter("sql2metrics_query_rows_total", "Rows read."),
-		samples:     counter("sql2metrics_query_samples_total", "Samples appended to the log, stale markers and those emitted again included."),
 		series:      gauge("sql2metrics_query_series", "Series in the last good result."),
-		refused:     counter("sql2metrics_query_samples_refused_total", "Cells that became no sample, by reason: "+reasonList()+".", "reason"),
 		nulls:       counter("sql2metrics_query_nulls_replaced_total", "Cells that are NULL and became a number by on_null."),
 		resets:      counter("sql2metrics_query_resets_total", "Counters whose value was below their last one; it is passed on as it is."),
 		truncated:   counter("sql2metrics_query_truncated_total", "Results of which on_limit: truncate left out what came behind a limit."),
-		stale:       counter("sql2metrics_query_stale_markers_total", "Series marked stale because a result lacked them or the query failed."),
 		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, busy, timeout, query, limit, append.", "reason"),
 		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, late, clock_back.", "reason"),
-		resent:      counter("sql2metrics_query_samples_resent_total", "Samples of a last result that were appended again with a new timestamp."),
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sql2metrics_source_up",
 			Help: "Whether the source answered when last asked; goes to remote write as up.",
@@ -74,9 +66,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Results that came when a reload had replaced the query, or the agent was stopping.",
 		}),
 		users: map[string]int{},
+		books: &books{all: map[bookName]*book{}},
 	}
-	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.rows, m.samples, m.series,
-		m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.resent, m.up, m.waits, m.discarded)
+	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.series,
+		m.nulls, m.resets, m.truncated, m.errors, m.skipped, m.up, m.waits, m.discarded, newBookCollector(m.books))
 	return m
 }
 
@@ -89,20 +82,15 @@ type queryMetrics struct {
 	duration    prometheus.Observer
 	lastRun     prometheus.Gauge
 	lastSuccess prometheus.Gauge
-	rows        prometheus.Counter
-	samples     prometheus.Counter
 	series      prometheus.Gauge
 	nulls       prometheus.Counter
 	resets      prometheus.Counter
 	truncated   prometheus.Counter
-	stale       prometheus.Counter
 	errors      map[failure]prometheus.Counter
 	overrun     prometheus.Counter
 	late        prometheus.Counter
-	resent      prometheus.Counter
 	clockBack   prometheus.Counter
 	discarded   prometheus.Counter
-	refused     [reasons]prometheus.Counter
 }
 
 func (m *Metrics) query(source, collector, query string) *queryMetrics {
@@ -113,7 +101,6 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 	m.users[key]++
 	errors := m.errors.MustCurryWith(l)
 	skipped := m.skipped.MustCurryWith(l)
-	refused := m.refused.MustCurryWith(l)
 	q := &queryMetrics{
 		all:         m,
 		key:         key,
@@ -121,25 +108,18 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 		duration:    m.duration.With(l),
 		lastRun:     m.lastRun.With(l),
 		lastSuccess: m.lastSuccess.With(l),
-		rows:        m.rows.With(l),
-		samples:     m.samples.With(l),
 		series:      m.series.With(l),
 		nulls:       m.nulls.With(l),
 		resets:      m.resets.With(l),
 		truncated:   m.truncated.With(l),
-		stale:       m.stale.With(l),
 		errors:      map[failure]prometheus.Counter{},
 		overrun:     skipped.WithLabelValues("overrun"),
 		late:        skipped.WithLabelValues("late"),
-		resent:      m.resent.With(l),
 		clockBack:   skipped.WithLabelValues("clock_back"),
 		discarded:   m.discarded,
 	}
 	for _, f := range []failure{failedConnect, failedBusy, failedTimeout, failedQuery, failedLimit, failedAppend} {
 		q.errors[f] = errors.WithLabelValues(string(f))
-	}
-	for why := range reasons {
-		q.refused[why] = refused.WithLabelValues(why.String())
 	}
 	return q
 }
@@ -193,7 +173,7 @@ func (q *queryMetrics) remove() {
 	for _, g := range []*prometheus.GaugeVec{m.lastRun, m.lastSuccess, m.series} {
 		g.DeletePartialMatch(q.labels)
 	}
-	for _, c := range []*prometheus.CounterVec{m.rows, m.samples, m.refused, m.nulls, m.resets, m.truncated, m.stale, m.errors, m.skipped, m.resent} {
+	for _, c := range []*prometheus.CounterVec{m.nulls, m.resets, m.truncated, m.errors, m.skipped} {
 		c.DeletePartialMatch(q.labels)
 	}
 }

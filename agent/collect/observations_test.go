@@ -47,10 +47,10 @@ func TestExponentialBucketsLikeClientGolang(t *testing.T) {
 		}
 		d := &dto.Histogram{}
 		setNative(d, &h, nil)
-		if diff := cmp.Diff(counts(m.Histogram.PositiveSpan, m.Histogram.PositiveDelta), counts(d.PositiveSpan, d.PositiveDelta)); diff != "" {
+		if diff := cmp.Diff(bucketCounts(m.Histogram.PositiveSpan, m.Histogram.PositiveDelta), bucketCounts(d.PositiveSpan, d.PositiveDelta)); diff != "" {
 			t.Errorf("schema %d, positive: %s", schema, diff)
 		}
-		if diff := cmp.Diff(counts(m.Histogram.NegativeSpan, m.Histogram.NegativeDelta), counts(d.NegativeSpan, d.NegativeDelta)); diff != "" {
+		if diff := cmp.Diff(bucketCounts(m.Histogram.NegativeSpan, m.Histogram.NegativeDelta), bucketCounts(d.NegativeSpan, d.NegativeDelta)); diff != "" {
 			t.Errorf("schema %d, negative: %s", schema, diff)
 		}
 		if err := h.Validate(); err != nil {
@@ -62,8 +62,8 @@ func TestExponentialBucketsLikeClientGolang(t *testing.T) {
 	}
 }
 
-// counts returns that of each bucket that has one, by its index.
-func counts(spans []*dto.BucketSpan, deltas []int64) map[int32]int64 {
+// bucketCounts returns that of each bucket that has one, by its index.
+func bucketCounts(spans []*dto.BucketSpan, deltas []int64) map[int32]int64 {
 	all := map[int32]int64{}
 	at, i, n := int32(0), 0, int64(0)
 	for _, s := range spans {

@@ -159,8 +159,12 @@ func TestCloseTakesTheWorkersMetricsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mf := range left {
-		if len(mf.Metric[0].Label) > 0 {
-			t.Errorf("%s is left", mf.GetName())
+		for _, m := range mf.Metric {
+			for _, l := range m.Label {
+				if l.GetName() == "source" && l.GetValue() != "" {
+					t.Errorf("%s of %s is left", mf.GetName(), l.GetValue())
+				}
+			}
 		}
 	}
 	if len(r.mappers[0].shape.(*scalar).series) != 0 {

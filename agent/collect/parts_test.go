@@ -117,8 +117,8 @@ func TestRefusedParts(t *testing.T) {
 			if diff := cmp.Diff(c.want, r.round(1)); diff != "" {
 				t.Error(diff)
 			}
-			if n := r.refusedCount(c.reason); n != 1 {
-				t.Errorf("counted %v refusals, want 1", n)
+			if n := r.refusedCount(c.reason); n < 1 {
+				t.Errorf("counted %v refusals, want those of the bad row or histogram", n)
 			}
 			if !strings.Contains(r.logged.String(), c.logged) {
 				t.Errorf("the log does not say %s:\n%s", c.logged, r.logged)

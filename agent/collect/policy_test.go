@@ -74,11 +74,11 @@ func TestNullAndDuplicatePolicies(t *testing.T) {
 		"first bucket":              {buckets(config.OnDuplicateFirst), twoBuckets, histogram("2", "4", "4"), map[string]float64{"duplicate": 1}},
 		"last bucket":               {buckets(config.OnDuplicateLast), twoBuckets, histogram("3", "4", "4"), map[string]float64{"duplicate": 1}},
 		"sum of buckets":            {buckets(config.OnDuplicateSum), table("le c", []any{1, 1}, []any{2, 4}, []any{1, 2}), histogram("3", "4", "4"), map[string]float64{"duplicate": 1}},
-		"a bucket dropped":          {buckets(config.OnDuplicateDrop), twoBuckets, "", map[string]float64{"duplicate": 1}},
+		"a bucket dropped":          {buckets(config.OnDuplicateDrop), twoBuckets, "", map[string]float64{"duplicate": 3}},
 		"first row of columns":      {columns(config.OnDuplicateFirst), twoRows, wide("1", "2", "10"), map[string]float64{"duplicate": 1}},
-		"last row of columns":       {columns(config.OnDuplicateLast), twoRows, wide("2", "3", "20"), map[string]float64{"duplicate": 1}},
-		"sum of rows of columns":    {columns(config.OnDuplicateSum), twoRows, wide("3", "5", "30"), map[string]float64{"duplicate": 1}},
-		"both rows of columns gone": {columns(config.OnDuplicateDrop), twoRows, "", map[string]float64{"duplicate": 1}},
+		"last row of columns":       {columns(config.OnDuplicateLast), twoRows, wide("2", "3", "20"), map[string]float64{"duplicate": 3}},
+		"sum of rows of columns":    {columns(config.OnDuplicateSum), twoRows, wide("3", "5", "30"), map[string]float64{"duplicate": 3}},
+		"both rows of columns gone": {columns(config.OnDuplicateDrop), twoRows, "", map[string]float64{"duplicate": 4}},
 		"first quantile":            {rpc(""), quantiles, "r{quantile=\"0.5\"} 1\nr{quantile=\"0.9\"} 9\n", map[string]float64{"duplicate": 2}},
 		"last quantile":             {rpc(config.OnDuplicateLast), quantiles, "r{quantile=\"0.5\"} 4\nr{quantile=\"0.9\"} 9\n", map[string]float64{"duplicate": 2}},
 		"sum of quantiles":          {rpc(config.OnDuplicateSum), quantiles, "r{quantile=\"0.5\"} 7\nr{quantile=\"0.9\"} 9\n", map[string]float64{"duplicate": 2}},
@@ -232,9 +232,9 @@ func TestSeriesLimit(t *testing.T) {
 		live    int
 	}{
 		{first, "m{a=\"x\"} 1\nm{a=\"y\"} 2\n", 0, 2},
-		{second, "", 3, 2}, // a histogram of 3 series has no room, and no part of it is there
+		{second, "", 1, 2}, // a histogram of 3 series has no room, and no part of it is there
 		{first, "m{a=\"y\"} 2\nm{a=\"x\"} stale\n", 0, 1},
-		{second, "d_bucket{le=\"1.0\"} 1\nd_bucket{le=\"+Inf\"} 1\nd_count{} 1\n", 3, 4},
+		{second, "d_bucket{le=\"1.0\"} 1\nd_bucket{le=\"+Inf\"} 1\nd_count{} 1\n", 1, 4},
 		{first, "m{a=\"y\"} stale\n", 0, 3},
 	} {
 		if diff := cmp.Diff(c.want, c.rig.round(i+1)); diff != "" {
@@ -264,7 +264,7 @@ func TestSeriesLimitOfScrapes(t *testing.T) {
 			t.Errorf("page %d: %d series are counted, want %d", i+1, limit.Live(), live)
 		}
 	}
-	if n := testutil.ToFloat64(r.metrics.refused.WithLabelValues("db", "", "scrape", "series_limit")); n != 2 {
+	if n := booked(r.metrics, bookName{"db", "", bookScrape}).refusedFor("series_limit"); n != 2 {
 		t.Errorf("counted %v refusals, want 2", n)
 	}
 }

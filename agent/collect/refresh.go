@@ -59,8 +59,7 @@ func (w *Worker) resend(now time.Time) error {
 	}
 	w.hold.again(now)
 	w.lastStamp = now.UnixMilli()
-	w.appended(0, appended)
-	w.metrics.resent.Add(float64(appended.Appended.Samples + appended.Appended.Histograms))
+	w.appended(appended)
 	if err != nil {
 		return w.failed(&appendError{err})
 	}

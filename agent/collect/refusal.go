@@ -19,13 +19,15 @@ const (
 	refusedNaN                            // an observation that is in no bucket
 	refusedInvalidHistogram               // buckets that make no histogram: the whole of it
 	refusedInvalidQuantile                // not from 0 to 1
+	refusedLimit                          // came behind row_limit or sample_limit
+	refusedFuture                         // its own time is too far ahead
 	refusedTime                           // the log has a sample of the series that is not older
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"null", "unparsable", "duplicate", "missing_column", "invalid_label", "label_limit", "series_limit",
-	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "time",
+	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "limit", "future", "time",
 }
 
 // String returns the label value.
@@ -40,13 +42,33 @@ type refused struct {
 	err    error
 }
 
-// refusals counts the cells of one metric that became no sample, round by
-// round, and keeps one explanation per reason for the log: only the round in
+// refusals counts the cells of one metric, and those that became no sample, round
+// by round, and keeps one explanation per reason for the log: only the round in
 // which a reason first shows up is explained, until a round without it.
+//
+// Each cell that is offered is used or refused in the end.
 type refusals struct {
-	counts [reasons]int
-	known  [reasons]bool // the round before had it as well
-	why    [reasons]error
+	offered int
+	used    int
+	counts  [reasons]int
+	known   [reasons]bool // the round before had it as well
+	why     [reasons]error
+}
+
+// offer counts n cells that the metric looks for.
+func (r *refusals) offer(n int) { r.offered += n }
+
+// use counts n cells that are, or are a part of, a sample.
+func (r *refusals) use(n int) { r.used += n }
+
+// count adds what has been counted in the round to c.
+func (r *refusals) count(c *counts) {
+	c.cells += uint64(r.offered)
+	c.used += uint64(r.used)
+	for why, n := range r.counts {
+		c.refused[why] += uint64(n)
+	}
+	r.offered, r.used = 0, 0
 }
 
 // refuse counts n cells and tells whether the caller should explain.
@@ -63,6 +85,12 @@ func (r *refusals) refuseAs(why *refused, n int) {
 	if r.refuse(why.reason, n) {
 		r.explain(why.reason, why.err)
 	}
+}
+
+// withdraw refuses n cells that have been used.
+func (r *refusals) withdraw(why *refused, n int) {
+	r.use(-n)
+	r.refuseAs(why, n)
 }
 
 // end closes the round: report is called for each reason that occurred in it,

@@ -96,6 +96,7 @@ func NewScrape(o ScrapeOptions) *Scrape {
 		up:    o.Metrics.sourceUp(name),
 		gone:  func() { o.Metrics.forgetSourceUp(name) },
 	}
+	s.values.entry.book = o.Metrics.books.open(o.Log, bookName{source: name, query: bookScrape}, &s.values)
 	s.exposition = newExposition(name, t, &s.values)
 	for _, f := range companionFamilies {
 		lset, _ := t.attach(f.name, labels.NewBuilder(labels.EmptyLabels()))
@@ -156,7 +157,9 @@ func (s *Scrape) collect(ctx context.Context, tick time.Time) error {
 	}
 	s.took = s.clock().Sub(start)
 	s.metrics.duration.Observe(s.took.Seconds())
-	s.metrics.rows.Add(float64(s.exposition.scraped))
+	c := &s.values.entry.counts
+	c.rows = uint64(s.exposition.scraped)
+	s.exposition.count(c)
 	return err
 }
 
@@ -178,14 +181,14 @@ func (s *Scrape) commit(tick time.Time, err error) error {
 	}
 	s.accompany(err == nil)
 	n := len(s.values.now)
-	stale, appended, appendErr := s.values.finish(s.clock())
+	_, appended, appendErr := s.values.finish(s.clock())
 	if errors.Is(appendErr, errRetired) {
 		s.discard(err)
 		return appendErr
 	}
 	s.exposition.end(err == nil && appendErr == nil)
 
-	s.appended(stale, appended)
+	s.appended(appended)
 	s.refusedIn(&s.exposition.refusals)
 	s.refusedIn(&s.late)
 	s.metrics.series.Set(float64(n))
@@ -212,6 +215,7 @@ func (s *Scrape) accompany(up bool) {
 		health = 1
 	}
 	s.up.Set(health)
+	s.values.beside = len(s.companions)
 	for i, v := range [...]float64{health, s.took.Seconds(), float64(x.scraped), float64(x.kept), float64(x.added)} {
 		s.values.round.Samples = append(s.values.round.Samples, wal.Sample{Series: s.companions[i], T: s.values.stamp, V: v})
 	}

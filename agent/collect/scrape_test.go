@@ -115,6 +115,7 @@ func (r *scrapeRig) stepAt(at time.Time) string {
 	r.t.Helper()
 	r.now = at
 	_ = r.Step(r.t.Context(), at)
+	addsUp(r.t, r.metrics)
 	return printRound(newRound(r.t, r.reader))
 }
 
@@ -283,7 +284,7 @@ func TestScrapeRefusals(t *testing.T) {
 	}{
 		"one series twice": {textPage("a 1\na 2\n"), "duplicate", `the page has a twice and the first one counts`},
 		"own time far ahead": {
-			textPage(fmt.Sprintf("a 1\nb 1 %d\n", t0.Add(time.Hour).UnixMilli())), "time", `the own time of b is more than 10m0s ahead`,
+			textPage(fmt.Sprintf("a 1\nb 1 %d\n", t0.Add(time.Hour).UnixMilli())), "future", `the own time of b is more than 10m0s ahead`,
 		},
 		"own time goes back": {
 			openMetrics("a 1\nb 1 20\nb 1 10\n# EOF\n"), "time", `the log has samples of these series that are not older`,
@@ -294,7 +295,7 @@ func TestScrapeRefusals(t *testing.T) {
 			for i := range 3 {
 				r.stepAt(t0.Add(time.Duration(i) * time.Second))
 			}
-			if n := testutil.ToFloat64(r.Scrape.metrics.all.refused.WithLabelValues("db", "", "scrape", c.reason)); n < 3 {
+			if n := booked(r.metrics, bookName{"db", "", bookScrape}).refusedFor(c.reason); n < 3 {
 				t.Errorf("counted %v refusals, want one for each page", n)
 			}
 			if n := strings.Count(r.logged.String(), c.logged); n != 1 {

@@ -22,6 +22,7 @@ type SelfOptions struct {
 	Self     config.Self
 	Gatherer prometheus.Gatherer // the agent's own registry
 	Log      *wal.Log
+	Metrics  *Metrics // among those of the gatherer
 	Logger   *slog.Logger
 	Clock    func() time.Time
 }
@@ -44,7 +45,7 @@ type Self struct {
 
 // NewSelf returns a worker that has not run yet. Close it when it has stopped.
 func NewSelf(o SelfOptions) *Self {
-	return &Self{
+	s := &Self{
 		gatherer: o.Gatherer,
 		target:   newTarget(o.Self.Job, o.Self.Instance, labels.EmptyLabels()),
 		values:   values{log: o.Log},
@@ -54,6 +55,8 @@ func NewSelf(o SelfOptions) *Self {
 		logger:   o.Logger,
 		clock:    o.Clock,
 	}
+	s.values.entry.book = o.Metrics.books.open(o.Log, bookName{query: bookSelf}, &s.values)
+	return s
 }
 
 // Run steps at each tick until ctx ends.

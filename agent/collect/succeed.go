@@ -185,8 +185,8 @@ func sameSeries(a, b config.Metric) bool {
 func (w *Worker) living(dst []*wal.Series) []*wal.Series { return w.values.living(dst) }
 
 func (w *Worker) bury(stamp time.Time, left map[*wal.Series]bool) error {
-	stale, appended, err := w.values.bury(stamp, left)
-	w.appended(stale, appended)
+	appended, err := w.values.bury(stamp, left)
+	w.appended(appended)
 	return err
 }
 
@@ -214,10 +214,10 @@ func (s *Scrape) living(dst []*wal.Series) []*wal.Series {
 }
 
 func (s *Scrape) bury(stamp time.Time, left map[*wal.Series]bool) error {
-	stale, appended, err := s.values.bury(stamp, left)
-	s.appended(stale, appended)
+	appended, err := s.values.bury(stamp, left)
+	s.appended(appended)
 	if s.accompanied.Load() {
-		err = errors.Join(err, buryAll(s.values.log, s.companions, stamp, left))
+		err = errors.Join(err, buryAll(s.values.log, s.values.entry.book, s.companions, stamp, left))
 	}
 	return err
 }
@@ -241,12 +241,12 @@ func (u *Up) bury(stamp time.Time, left map[*wal.Series]bool) error {
 	if !u.begun.Load() {
 		return nil
 	}
-	return buryAll(u.log, []*wal.Series{u.series}, stamp, left)
+	return buryAll(u.log, u.entry.book, []*wal.Series{u.series}, stamp, left)
 }
 
 // buryAll appends a stale marker for each series that is not among those left,
 // and puts it there.
-func buryAll(log *wal.Log, all []*wal.Series, stamp time.Time, left map[*wal.Series]bool) error {
+func buryAll(log *wal.Log, b *book, all []*wal.Series, stamp time.Time, left map[*wal.Series]bool) error {
 	var r wal.Round
 	for _, s := range all {
 		if !left[s] {
@@ -257,7 +257,8 @@ func buryAll(log *wal.Log, all []*wal.Series, stamp time.Time, left map[*wal.Ser
 	if len(r.Samples) == 0 {
 		return nil
 	}
-	_, err := log.Append(&r, stamp)
+	e := entry{book: b, counts: counts{stale: uint64(len(r.Samples))}}
+	_, err := e.append(log, &r, stamp)
 	return err
 }
 
@@ -272,7 +273,7 @@ func (s *Self) begin(stamp time.Time, _ []Runner) { _ = s.Step(context.Backgroun
 func (s *Self) living(dst []*wal.Series) []*wal.Series { return s.values.living(dst) }
 
 func (s *Self) bury(stamp time.Time, left map[*wal.Series]bool) error {
-	_, _, err := s.values.bury(stamp, left)
+	_, err := s.values.bury(stamp, left)
 	return err
 }
 
@@ -333,7 +334,7 @@ func (v *values) living(dst []*wal.Series) []*wal.Series {
 
 // bury appends a stale marker for each series of the last good round that is
 // not among those left, and puts them there: each gets one.
-func (v *values) bury(stamp time.Time, left map[*wal.Series]bool) (stale int, appended wal.Appended, err error) {
+func (v *values) bury(stamp time.Time, left map[*wal.Series]bool) (wal.Appended, error) {
 	var gone []point
 	for _, p := range v.lastGood() {
 		if !left[p.series.handle] {
@@ -342,10 +343,10 @@ func (v *values) bury(stamp time.Time, left map[*wal.Series]bool) (stale int, ap
 		}
 	}
 	if len(gone) == 0 {
-		return 0, wal.Appended{}, nil
+		return wal.Appended{}, nil
 	}
 	var r wal.Round
 	markStale(&r, gone, stamp.UnixMilli())
-	appended, err = v.log.Append(&r, stamp)
-	return len(gone), appended, err
+	e := entry{book: v.entry.book, counts: counts{stale: uint64(len(gone))}}
+	return e.append(v.log, &r, stamp)
 }

@@ -21,6 +21,7 @@ type summaries struct {
 type summaryRows struct {
 	samples []measured
 	dropped []part // by on_duplicate: drop
+	cells   int    // that were used
 }
 
 // Where the columns are in mapper.cells.
@@ -47,20 +48,25 @@ func (s *summaries) row(r *sources.Row) {
 	}
 	rows := &g.rows
 	if first {
-		rows.samples, rows.dropped = rows.samples[:0], rows.dropped[:0]
+		rows.samples, rows.dropped, rows.cells = rows.samples[:0], rows.dropped[:0], 0
 	}
 	sum, hasSum := s.optional(r, summarySum)
 	if hasSum {
+		s.take(rows)
 		rows.set(part{role: roleSum}, sum)
 	}
 	count, hasCount := s.optional(r, summaryCount)
 	if hasCount {
+		s.take(rows)
 		rows.set(part{role: roleCount}, count)
 	}
 	if r.Values[s.cells[summaryQuantile]].IsNull() && (hasSum || hasCount) {
 		return // a row for the sum and the count alone
 	}
 	q, err := r.Values[s.cells[summaryQuantile]].Float()
+	if err != nil || !(q >= 0 && q <= 1) {
+		s.offer(1)
+	}
 	switch {
 	case r.Values[s.cells[summaryQuantile]].IsNull():
 		s.refuseNull(r, summaryQuantile)
@@ -81,6 +87,7 @@ func (s *summaries) row(r *sources.Row) {
 func (s *summaries) quantile(rows *summaryRows, p part, x float64) {
 	at := rows.index(p)
 	if at < 0 && !slices.Contains(rows.dropped, p) {
+		s.take(rows)
 		rows.samples = append(rows.samples, measured{p, x})
 		return
 	}
@@ -94,6 +101,8 @@ func (s *summaries) quantile(rows *summaryRows, p part, x float64) {
 		if at >= 0 {
 			rows.samples = slices.Delete(rows.samples, at, at+1)
 			rows.dropped = append(rows.dropped, p)
+			rows.cells--
+			s.use(-1)
 			n = 2
 		}
 	}
@@ -102,10 +111,16 @@ func (s *summaries) quantile(rows *summaryRows, p part, x float64) {
 	}
 }
 
+// take counts a cell that is a part of the summary.
+func (s *summaries) take(rows *summaryRows) {
+	s.use(1)
+	rows.cells++
+}
+
 func (s *summaries) end(bool) {
 	for _, g := range s.round {
 		if len(g.rows.samples) > 0 {
-			s.emit(g, g.rows.samples, nil)
+			s.emit(g, g.rows.cells, g.rows.samples, nil)
 		}
 	}
 	s.settle()

@@ -84,6 +84,7 @@ func (r plainRig) round(n int) string {
 	r.t.Helper()
 	r.now = t0.Add(time.Duration(n) * time.Second)
 	_ = r.Step(r.t.Context(), r.now)
+	addsUp(r.t, r.metrics)
 	return frames(r.t, r.reader)
 }
 

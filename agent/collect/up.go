@@ -86,6 +86,7 @@ type Up struct {
 	log     *wal.Log
 	series  *wal.Series
 	round   wal.Round
+	entry   entry
 	loop    loop
 	clock   func() time.Time
 	metrics *Metrics
@@ -115,6 +116,7 @@ func NewUp(o UpOptions) *Up {
 		clock:   o.Clock,
 		metrics: o.Metrics,
 		shown:   o.Metrics.sourceUp(o.Source.Name),
+		entry:   entry{book: o.Metrics.books.open(o.Log, bookName{source: o.Source.Name, query: bookUp}, nil)},
 		logger:  o.Logger.With("source", o.Source.Name),
 	}
 }
@@ -169,7 +171,8 @@ func (u *Up) append(tick time.Time, answer error) bool {
 	}
 	u.shown.Set(v)
 	u.round.Samples = append(u.round.Samples[:0], wal.Sample{Series: u.series, T: tick.UnixMilli(), V: v})
-	_, unwritten := u.log.Append(&u.round, u.clock())
+	u.entry.mapped = 1
+	_, unwritten := u.entry.append(u.log, &u.round, u.clock())
 	if (unwritten != nil) != u.failing {
 		u.failing = unwritten != nil
 		if u.failing {
@@ -191,5 +194,6 @@ func (u *Up) ping(ctx context.Context) error {
 // marker.
 func (u *Up) Close() {
 	u.log.Release(u.series)
+	u.entry.book.close(nil)
 	u.metrics.forgetSourceUp(u.source.Name)
 }

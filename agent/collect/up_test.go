@@ -118,7 +118,7 @@ func TestSelf(t *testing.T) {
 	defer reader.Close()
 	s := NewSelf(SelfOptions{
 		Self:     config.Self{Enabled: true, Interval: time.Minute, Job: "sql2metrics", Instance: "pod:9399"},
-		Gatherer: reg, Log: log, Logger: discard, Clock: func() time.Time { return t0 },
+		Gatherer: reg, Log: log, Metrics: NewMetrics(prometheus.NewRegistry()), Logger: discard, Clock: func() time.Time { return t0 },
 	})
 	defer s.Close()
 	if err := s.Step(t.Context(), t0.Add(time.Second)); err != nil {

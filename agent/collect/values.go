@@ -88,8 +88,12 @@ type values struct {
 	aside  []point   // those with their own time
 	over   bool      // there were more than most
 	resets int       // counters of the round below their last value
+	beside int       // samples of the round that are not of the values
+	entry  entry     // of the round
 	again  wal.Round // the last good round, for another time
-	tenure tenure
+	// repeated is the entry of again.
+	repeated entry
+	tenure   tenure
 	// inherited says that last came from another worker, so that its series are
 	// found in no map.
 	inherited bool
@@ -261,9 +265,12 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		}
 		s.live = true
 	}
-	appended, err = v.log.Append(&v.round, now)
+	v.entry.mapped, v.entry.stale = uint64(len(v.now)+v.beside), uint64(stale)
+	appended, err = v.entry.append(v.log, &v.round, now)
+	v.beside = 0
 	if len(v.aside) > 0 {
-		timed, timedErr := v.log.Append(&v.timed, now)
+		v.entry.mapped = both(v.timed.Totals())
+		timed, timedErr := v.entry.append(v.log, &v.timed, now)
 		appended.Appended = appended.Appended.Add(timed.Appended)
 		appended.Refused = appended.Refused.Add(timed.Refused)
 		err = errors.Join(err, timedErr)
@@ -294,11 +301,16 @@ func (v *values) abandon() {
 	v.drop(unborn)
 	v.now = v.now[:0]
 	v.aside = v.aside[:0]
+	v.beside = 0
+	v.entry.discard(v.log)
 }
 
 // close gives all series back to the log. What a page shows stays: an answer
 // that was begun before a reload may look at it for a while.
-func (v *values) close() { v.drop(v.last) }
+func (v *values) close() {
+	v.drop(v.last)
+	v.entry.book.close(v)
+}
 
 // markStale puts a stale marker of each series into a round, of the kind its
 // last value was: a series is not to have samples and histograms at once.
@@ -348,6 +360,19 @@ func (v *values) publish() {
 	v.now, v.last = v.last[:0], v.now
 	v.aside, v.lastAside = v.lastAside[:0], v.aside
 	v.ended = false
+}
+
+// onPage returns how many series points has. Any goroutine may call it.
+func (v *values) onPage() int {
+	if v == nil {
+		return 0
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ended {
+		return 0
+	}
+	return len(v.last) + len(v.lastAside)
 }
 
 // points appends the last good round to dst, unless it has ended. Any goroutine

@@ -82,6 +82,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		clock: o.Clock,
 		hold:  hold{clock: o.Query.Clock},
 	}
+	w.values.entry.book = o.Metrics.books.open(o.Log, bookName{o.Source.Name, o.Query.Collector, o.Query.Name}, &w.values)
 	for _, m := range o.Query.Metrics {
 		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values))
 	}
@@ -155,8 +156,17 @@ func (w *Worker) collect(ctx context.Context, tick time.Time) error {
 	start := w.clock()
 	err := w.run(ctx)
 	w.metrics.duration.Observe(w.clock().Sub(start).Seconds())
-	w.metrics.rows.Add(float64(w.rows))
+	w.count()
 	return err
+}
+
+// count puts what became of the rows into the entry of the round.
+func (w *Worker) count() {
+	c := &w.values.entry.counts
+	c.rows = uint64(w.rows)
+	for _, m := range w.mappers {
+		m.count(c)
+	}
 }
 
 func (w *Worker) run(ctx context.Context) error {
@@ -224,14 +234,14 @@ func (w *Worker) succeed(tick, now time.Time) error {
 		w.values.abandon()
 		return w.behindClock()
 	}
-	stale, appended, err := w.values.finish(now)
+	_, appended, err := w.values.finish(now)
 	if errors.Is(err, errRetired) {
 		w.metrics.discarded.Inc()
 		return err
 	}
 	w.lastStamp = stamp.UnixMilli()
 	w.hold.begin(stamp, now)
-	w.appended(stale, appended)
+	w.appended(appended)
 	w.metrics.series.Set(float64(len(w.values.last)))
 	w.metrics.resets.Add(float64(w.values.resets))
 	if err != nil {
@@ -259,7 +269,7 @@ func (w *Worker) ends(now time.Time, stale int, appended wal.Appended, err error
 		return nil
 	}
 	w.hold.end()
-	w.appended(stale, appended)
+	w.appended(appended)
 	w.metrics.series.Set(0)
 	if stale > 0 {
 		w.lastStamp = now.UnixMilli()
