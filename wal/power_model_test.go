@@ -2,11 +2,15 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // powerModel is the log as a list: a sample is its value, and the index of a
@@ -44,6 +48,17 @@ func (m *powerModel) written(n int) {
 	m.waiting = m.waiting[n:]
 }
 
+// fillVolume lets others take the space that is to be left to them, or give it
+// back.
+func (m *powerModel) fillVolume() {
+	m.d.mu.Lock()
+	defer m.d.mu.Unlock()
+	m.d.free = 1 << 40
+	if m.rng.IntN(2) == 0 {
+		m.d.free = m.o.MinFree - int64(m.rng.IntN(5000))
+	}
+}
+
 func (m *powerModel) append() {
 	r := &Round{OwnTime: m.rng.IntN(5) == 0}
 	n := 1 + m.rng.IntN(100)
@@ -59,6 +74,15 @@ func (m *powerModel) append() {
 		s := Sample{Series: series[m.rng.IntN(len(series))], T: testStart.UnixMilli() + int64(m.next), V: m.next}
 		r.Samples = append(r.Samples, s)
 		m.waiting = append(m.waiting, s.V)
+	}
+	// Other kinds have no list, but the sums must be right.
+	for range m.rng.IntN(4) {
+		m.next++
+		at := testStart.UnixMilli() + int64(m.next)
+		s := series[m.rng.IntN(len(series))]
+		r.Histograms = append(r.Histograms, Histogram{Series: s, T: at, H: &histogram.Histogram{Schema: 1, Count: 2, Sum: m.next,
+			PositiveSpans: []histogram.Span{{Length: 1}}, PositiveBuckets: []int64{2}}})
+		r.Exemplars = append(r.Exemplars, Exemplar{Series: s, T: at, V: m.next, Labels: labels.FromStrings("trace_id", fmt.Sprint(m.next))})
 	}
 	out, err := m.l.Append(r, m.now)
 	if err != nil || int(out.Appended.Samples+out.Kept.Samples) != n {
@@ -151,7 +175,7 @@ func (m *powerModel) check(e *powerEndpoint, f *Frame) {
 	if to > m.synced {
 		m.Fatalf("%s reads up to %d, synced are %d", e.name, to, m.synced)
 	}
-	if n := f.Counts.Add(f.Evicted).Add(f.Damaged); int(n.Samples) != to-from {
+	if n := f.Counts.Add(f.Evicted).Add(f.Damaged); n != f.Position.Totals.Sub(e.place.Totals) {
 		m.Fatalf("%s from %d to %d: %+v, evicted %+v, damaged %+v", e.name, from, to, f.Counts, f.Evicted, f.Damaged)
 	}
 	oldest := int(m.l.Stats().Oldest.Totals.Samples)

@@ -62,7 +62,7 @@ func newPowerModel(t *testing.T, seed uint64) *powerModel {
 		T: t, rng: rand.New(rand.NewPCG(seed, 2)), d: d, now: testStart, risky: map[int]bool{},
 		o: Options{
 			Path: t.TempDir(), FS: d, MaxBytes: 150_000, SegmentBytes: 6000, SegmentAge: 20 * time.Second,
-			MaxAge: 1 << 62, MinFree: -1,
+			MaxAge: 10 * time.Minute, MinFree: 1 << 20,
 		},
 		endpoints: []*powerEndpoint{{name: "quick"}, {name: "slow"}, {name: "dead"}},
 	}
@@ -133,6 +133,8 @@ func (m *powerModel) step() {
 		m.rot()
 	case n < 98:
 		m.restart(m.rng.IntN(3) > 0)
+	case n < 99:
+		m.fillVolume()
 	}
 	if got := int(m.l.Stats().Appended.Samples); got != len(m.log) {
 		m.Fatalf("log has %d samples, model %d", got, len(m.log))
@@ -267,6 +269,13 @@ func (m *powerModel) reopen() {
 		delete(m.risky, i)
 	}
 	m.log = m.log[:n]
+	if m.rng.IntN(2) == 0 {
+		m.synced = int(m.l.Stats().Synced.Totals.Samples) // by Open
+		if m.synced != n {
+			m.Fatalf("synced %d of %d samples after a start", m.synced, n)
+		}
+		return
+	}
 	m.mustSync()
 }
 
