@@ -52,7 +52,7 @@ type fuzzWorld struct {
 	now    time.Time
 }
 
-func newFuzzWorld(f *testing.F) *fuzzWorld {
+func newFuzzWorld(f testing.TB) *fuzzWorld {
 	const segments, rounds, size = 4, 2, 3
 	w := &fuzzWorld{disk: newDisk(1), held: map[string][]readSample{}, now: testStart}
 	w.o = Options{Path: f.TempDir(), FS: w.disk, SegmentAge: rounds * time.Second}
@@ -144,9 +144,14 @@ func (w *fuzzWorld) run(t *testing.T, kind int, m fuzzMutation) {
 		}
 	}
 	touched := mutations[kind%len(mutations)](d, w.paths[m.which%len(w.paths)], w.paths[m.other%len(w.paths)], third, m)
+	w.starts(t, d, w.now, touched)
+}
+
+// starts begins twice on what has been made of the disk.
+func (w *fuzzWorld) starts(t *testing.T, d *disk, now time.Time, touched []string) {
+	t.Helper()
 	o := w.o
 	o.FS = d
-	now := w.now
 	var last readSample
 	for start := range 2 { // the second finds what the first has made of it
 		l, err := Open(context.Background(), o, now)
