@@ -21,6 +21,7 @@ import (
 type reloadable struct {
 	*testing.T
 	file, text string
+	load       func() (*config.Config, error)
 	receiver   *receiver.Receiver
 	page       string
 	stop       func()
@@ -44,7 +45,7 @@ collectors:
       - {metric_name: subject, type: gauge, help: Old., key_labels: [status], values: [n], query_ref: q}
 `
 
-func startReloadable(t *testing.T, edits ...string) *reloadable {
+func newReloadable(t *testing.T, edits ...string) *reloadable {
 	t.Helper()
 	folder := t.TempDir()
 	db, err := sql.Open("sqlite", filepath.Join(folder, "shop.db"))
@@ -58,18 +59,23 @@ func startReloadable(t *testing.T, edits ...string) *reloadable {
 		t.Fatal(err)
 	}
 	r := &reloadable{T: t, file: filepath.Join(folder, "sql2metrics.yml"), receiver: receiver.Start(t, receiver.Options{})}
-	r.text = strings.ReplaceAll(reloadText, "RECEIVER", r.receiver.URL())
-	r.edit(edits...)
-	load := func() (*config.Config, error) {
+	r.text = reloadText
+	r.edit(append([]string{"RECEIVER", r.receiver.URL()}, edits...)...)
+	r.load = func() (*config.Config, error) {
 		return config.Load(r.file, config.Options{StoragePath: filepath.Join(folder, "log")})
 	}
-	c, err := load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.page, r.stop = startAgentWith(t, Options{Config: c, Load: load, Lifecycle: true})
-	await(t, r.page+"/-/ready", "is ready")
 	return r
+}
+
+// start starts the agent.
+func (r *reloadable) start() {
+	r.Helper()
+	c, err := r.load()
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.page, r.stop = startAgentWith(r.T, Options{Config: c, Load: r.load, Lifecycle: true})
+	await(r.T, r.page+"/-/ready", "is ready")
 }
 
 // edit replaces words of the configuration, in pairs of old and new.
@@ -226,7 +232,8 @@ func TestReload(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := startReloadable(t, c.begin...)
+			r := newReloadable(t, c.begin...)
+			r.start()
 			matches := func(pattern, page string) bool {
 				if pattern == absent {
 					return !strings.Contains(page, "\nsubject")
@@ -234,6 +241,9 @@ func TestReload(t *testing.T) {
 				return regexp.MustCompile(pattern).MatchString(page)
 			}
 			await(t, r.page+"/metrics", kept)
+			if !c.changed {
+				await(t, r.page+"/metrics", sibling)
+			}
 			if c.before != absent {
 				await(t, r.page+"/metrics", c.before)
 			}
@@ -289,7 +299,8 @@ func TestReload(t *testing.T) {
 // TestRefusedReload edits the configuration so that it cannot be taken up: all
 // runs on as before, and the reason is told.
 func TestRefusedReload(t *testing.T) {
-	r := startReloadable(t)
+	r := newReloadable(t)
+	r.start()
 	await(t, r.page+"/metrics", `(?m)^subject\{status="open"\} 3$`)
 	await(t, r.page+"/metrics", `(?m)^kept\{status="open"\} 3$`)
 	good := r.text
