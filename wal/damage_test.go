@@ -63,6 +63,7 @@ func TestDamage(t *testing.T) {
 		"a bit in every sealed frame": {damage: func(c damageCase) { c.edit(c.segment(5), flip(200, 1000)) }, read: 110, damaged: 10, kept: true},
 		"a zeroed block":              {damage: func(c damageCase) { c.edit(c.segment(5), zero(100, 300)) }, read: 110, damaged: 10, kept: true},
 		"a zeroed header":             {damage: func(c damageCase) { c.edit(c.segment(5), zero(0, segmentHeaderSize)) }, read: all, kept: true},
+		"a bit of the version":        {damage: func(c damageCase) { c.edit(c.segment(5), flip(8)) }, read: all, kept: true},
 		"the oldest's header":         {damage: func(c damageCase) { c.edit(c.segment(1), flip(20)) }, read: all, kept: true},
 		"the oldest's first frame":    {damage: func(c damageCase) { c.edit(c.segment(1), zero(0, 150)) }, read: 110, damaged: 10, kept: true},
 		"the oldest two zeroed": {damage: func(c damageCase) {

@@ -401,3 +401,78 @@ func TestSyncNeverWorks(t *testing.T) {
 		t.Errorf("read %d, evicted %+v, damaged %+v", len(got), evicted, damaged)
 	}
 }
+
+// TestNeededBehindRubbish holds that rubbish named within a segment does not
+// make the segment end there: what an endpoint has not read of it stays.
+func TestNeededBehindRubbish(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Path: dir})
+	now := testStart
+	for range 4 {
+		now = now.Add(time.Second)
+		mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+	}
+	mustSync(t, l, now.Add(time.Hour)) // sealed
+	mustAppend(t, l, roundOf(testSeries(l, 10), now.Add(time.Hour), 0), now.Add(time.Hour))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(segmentPath(dir, 3), make([]byte, 500), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	l = openTest(t, Options{Path: dir})
+	c, err := l.Cursor("mimir", StartOldest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.Reader(c.Position())
+	var f Frame
+	for range 2 {
+		if err := r.Next(&f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Save(f.Position, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	mustSync(t, l, now)
+	mustSync(t, l, now)
+	if got, evicted, damaged := readFrom(t, l, c.Position()); len(got) != 30 || !evicted.Add(damaged).IsZero() {
+		t.Errorf("%d samples are left, evicted %+v, damaged %+v", len(got), evicted, damaged)
+	}
+}
+
+// TestUnsafeCursor evicts what an endpoint has passed while its cursor cannot
+// be synced: it may have to begin before, so it counts.
+func TestUnsafeCursor(t *testing.T) {
+	spy := &spyFS{calls: map[string]int{}}
+	l := openTest(t, Options{Path: t.TempDir(), FS: spy, SegmentBytes: 1})
+	c, err := l.Cursor("mimir", StartOldest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := testStart
+	for range 3 {
+		now = now.Add(time.Second)
+		mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+	}
+	mustSync(t, l, now)
+	if err := c.Save(l.Stats().Synced, nil); err != nil {
+		t.Fatal(err)
+	}
+	spy.fail(map[string]error{opSyncCursor: unix.EIO})
+	if l.Sync(now) == nil || l.Stats().Segments != 3 {
+		t.Errorf("%d segments", l.Stats().Segments)
+	}
+	l.o.MaxBytes = l.Stats().Bytes - 1
+	l.Sync(now) // the error is the cursor's
+	if s := l.Stats(); s.Segments != 2 || s.Evicted.Samples != 10 {
+		t.Errorf("%d segments, evicted %+v", s.Segments, s.Evicted)
+	}
+	spy.fail(nil)
+	mustSync(t, l, now)
+	if s := l.Stats(); s.Segments != 1 || s.Evicted.Samples != 10 {
+		t.Errorf("%d segments, evicted %+v after the cursor is synced", s.Segments, s.Evicted)
+	}
+}

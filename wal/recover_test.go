@@ -276,3 +276,42 @@ func TestOnlyTheEndIsCut(t *testing.T) {
 		t.Errorf("%d samples read, damaged %+v", len(got), damaged)
 	}
 }
+
+// TestContinued holds in which state of the newest segment appends go on in it.
+func TestContinued(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(b []byte) []byte
+		sealed bool
+		want   bool
+	}{
+		"whole":               {damage: func(b []byte) []byte { return b }, want: true},
+		"torn":                {damage: func(b []byte) []byte { return b[:len(b)-3] }, want: true},
+		"sealed":              {damage: func(b []byte) []byte { return b }, sealed: true},
+		"without its header":  {damage: zero(0, 50)},
+		"damaged in a frame":  {damage: flip(200)},
+		"of which all is bad": {damage: zero(0, 1<<20)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l := openTest(t, Options{Path: dir})
+			now := testStart
+			for range 3 {
+				now = now.Add(time.Second)
+				mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+			}
+			if c.sealed {
+				mustSync(t, l, now.Add(time.Hour))
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			damageCase{t, dir}.edit(segmentPath(dir, 1), c.damage)
+			l = openTest(t, Options{Path: dir})
+			now = now.Add(time.Second)
+			mustAppend(t, l, roundOf(testSeries(l, 10), now, 0), now)
+			if got := l.end.Segment == 1; got != c.want {
+				t.Errorf("appends go on in segment %d", l.end.Segment)
+			}
+		})
+	}
+}
