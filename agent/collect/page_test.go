@@ -67,6 +67,7 @@ sql2metrics_exposition_conflicts_total 0
 			[]shown{
 				{source("a", "shard", "1"), metric("orders", config.Gauge, "First.")},
 				{source("b", "shard", "2"), metric("orders", config.Gauge, "Second.")},
+				{source("c", "zone", "eu", "shop", "x"), metric("orders", config.Gauge, "")},
 			},
 			`# HELP orders First.
 # TYPE orders gauge
@@ -74,6 +75,8 @@ orders{shard="1",status="open"} 1
 orders{shard="1",status="paid"} 2.5
 orders{shard="2",status="open"} 1
 orders{shard="2",status="paid"} 2.5
+orders{shop="x",status="open",zone="eu"} 1
+orders{shop="x",status="paid",zone="eu"} 2.5
 # HELP sql2metrics_exposition_conflicts_total Series left out of an answer of /metrics because their name, type or labels collide with others.
 # TYPE sql2metrics_exposition_conflicts_total counter
 sql2metrics_exposition_conflicts_total 0

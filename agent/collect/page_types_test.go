@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
@@ -250,6 +252,10 @@ s_count{a="1"} 1
 s_count{a="2"} 1
 # s_sum unknown
 s_sum{a="1"} 1`},
+		"a part at two times": {"# TYPE s summary\ns_sum 1 1000\ns_count 1 1000\ns_sum 2 2000\n", `# s_count unknown
+s_count{} 1
+# s_sum unknown
+s_sum{} 1`},
 		"counts go down": {"# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n", `# h_bucket unknown
 h_bucket{le="1.0"} 3
 h_bucket{le="+Inf"} 2
@@ -268,5 +274,19 @@ h_sum{} 3`},
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// An empty native histogram is known by an empty span.
+func TestPageOfEmptyNativeHistogram(t *testing.T) {
+	for name, p := range map[string]shown{
+		"integer": {h: &histogram.Histogram{}},
+		"float":   {fh: &histogram.FloatHistogram{}},
+	} {
+		d := &dto.Histogram{}
+		setNative(d, p.h, p.fh)
+		if len(d.PositiveSpan) != 1 {
+			t.Errorf("%s: has the spans %v", name, d.PositiveSpan)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/histogram"
 
 	"sql2metrics/config"
 	"sql2metrics/sources"
@@ -225,5 +226,34 @@ func TestKnownPartsAllocateNothing(t *testing.T) {
 	}
 	if r.logged.Len() > 0 {
 		t.Error(r.logged)
+	}
+}
+
+// A page and a resend look at histograms for as long as they like: rounds that
+// come after change nothing in them.
+func TestEmittedHistogramsStayAsTheyAre(t *testing.T) {
+	m := histogramOf(bucketRows(config.HistogramOptions{Native: true, Cumulative: true}))
+	r := newPlainRig(t, query(m),
+		table("le c", []any{1, 1}, []any{2, 2}), table("le c", []any{1, 7}, []any{2, 9}), table("le c", []any{3, 7}, []any{5, 9}))
+	var kept []*histogram.Histogram
+	var said []string
+	for round := range 3 {
+		r.round(round + 1)
+		h := r.values.last[0].h
+		kept, said = append(kept, h), append(said, h.String())
+	}
+	for i, h := range kept {
+		if h.String() != said[i] {
+			t.Errorf("round %d: it was %s and is %s", i+1, said[i], h)
+		}
+	}
+}
+
+func TestRefusedHistogramsAreForgotten(t *testing.T) {
+	m := histogramOf(bucketRows(config.HistogramOptions{Classic: true, Cumulative: true}), "a")
+	r := newPlainRig(t, query(m), table("a le c", []any{"x", 1, -1}, []any{"y", 1, -1}))
+	r.round(1)
+	if known := r.mappers[0].shape.(*histograms).known; len(known) != 0 {
+		t.Errorf("%d refused histograms are kept", len(known))
 	}
 }
