@@ -2,6 +2,7 @@ package remotewrite
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -25,6 +26,9 @@ type flight struct {
 
 const none = -1
 
+// errNothingGoes keeps a defect of board from spinning unseen.
+var errNothingGoes = errors.New("send window: none of its requests can go, and nothing says why; this is a defect of sql2metrics, report it and restart")
+
 // send sends the requests of the window that have no final answer. It ends
 // when all have one, when the endpoint has to be left alone for a while, when
 // ctx ends, and with an error when an answer cannot be saved.
@@ -39,7 +43,7 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 		s.metadata.send(ctx, now, s.table.families)
 	}
 	landed := make(chan *flight, len(s.flights))
-	flying := 0
+	flying, sent := 0, false
 	var trouble verdict // the worst so far
 	var asked time.Duration
 	for {
@@ -49,7 +53,7 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 				break
 			}
 			flying++
-			f.inFlight = true
+			f.inFlight, sent = true, true
 			go func() {
 				s.fly(ctx, f)
 				landed <- f
@@ -81,6 +85,9 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 	case misconfigured:
 		s.pace.misconfigured(now, asked)
 	}
+	if err == nil && !sent && ctx.Err() == nil && s.window.unanswered() != none && s.pace.rest(now) == 0 {
+		return errNothingGoes
+	}
 	return err
 }
 
@@ -98,14 +105,13 @@ func (s *Shipper) board(now time.Time, empty bool) *flight {
 		r, f := &s.window.requests[i], s.flightOf(i)
 		switch {
 		case r.done:
-		case f == nil:
-			return nil
-		case f.inFlight:
+		case f != nil && f.inFlight:
 			waits = true
 		case r.inquiry != nil:
 			if suspect == none {
 				suspect = i
 			}
+		case f == nil: // requests behind it have kept the flights they went with
 		default:
 			if f := s.take(i, now); f != nil {
 				return f
@@ -118,13 +124,19 @@ func (s *Shipper) board(now time.Time, empty bool) *flight {
 	if suspect == none || waits || !empty {
 		return nil
 	}
-	return s.take(suspect, now)
+	if f := s.take(suspect, now); f != nil || !s.window.requests[suspect].done {
+		return f
+	}
+	return s.board(now, empty) // the rest of it was given up
 }
 
 // take puts the next piece of request i on a flight. It returns nil when there
 // is nothing left of the request that can be sent, or it may not go yet.
 func (s *Shipper) take(i int, now time.Time) *flight {
 	f, r := s.flightOf(i), &s.window.requests[i]
+	if f == nil {
+		return nil
+	}
 	version := s.protocol()
 	if f.request == i && f.protocol == version {
 		s.metrics.retries.Inc()
