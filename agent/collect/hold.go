@@ -32,8 +32,13 @@ func (h *hold) begin(stamp, now time.Time) {
 // end notes that the result has ended.
 func (h *hold) end() { h.set(result{}) }
 
-// inherit takes over what another hold knows.
-func (h *hold) inherit(old *hold) { h.set(old.get()) }
+// inherit takes over what another hold knows: of several, what ends first.
+func (h *hold) inherit(old *hold) {
+	known, r := h.get(), old.get()
+	if known.arrived.IsZero() || !r.arrived.IsZero() && r.arrived.Before(known.arrived) {
+		h.set(r)
+	}
+}
 
 func (h *hold) set(r result) {
 	h.mu.Lock()

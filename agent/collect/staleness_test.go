@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -60,16 +60,27 @@ func (s server) Close() error { return nil }
 // costs nothing.
 func live(t *testing.T, log *wal.Log, clock config.Clock, timeout, until time.Duration, db server) {
 	t.Helper()
+	liveBy(t, time.Now, log, clock, timeout, until, db)
+}
+
+// liveBy is live by a clock that need not be right. It returns how many ticks
+// that was the reason to skip.
+func liveBy(t *testing.T, now func() time.Time, log *wal.Log, clock config.Clock, timeout, until time.Duration, db server) (clockBack float64) {
+	t.Helper()
 	q := query(orders())
 	q.Clock, q.Timeout = clock, timeout
 	w := NewWorker(WorkerOptions{
 		Source: dbSource(), Query: q, Client: db, Health: NewHealth("db", discard), Log: log,
-		Metrics: NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler), Clock: time.Now,
+		Metrics: NewMetrics(prometheus.NewRegistry()), Logger: discard, Clock: now,
 	})
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), until)
 	defer cancel()
 	w.Run(ctx)
+	if refused := log.Stats().Refused; !refused.IsZero() {
+		t.Errorf("the log refused %+v", refused)
+	}
+	return testutil.ToFloat64(w.metrics.clockBack)
 }
 
 // histories returns the samples that a reader has not seen, by status: values,
@@ -251,6 +262,54 @@ func TestRestartEndsNothing(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+}
+
+// A clock that is set back makes no sample that the log would refuse: until it
+// has passed the newest one, nothing is collected or emitted again. One that is
+// set back in the middle of a run costs that run.
+func TestClockSetBackOverTime(t *testing.T) {
+	const m, s = time.Minute, time.Second
+	short := config.Clock{Interval: m, Align: true}
+	long := config.Clock{Interval: 10 * m, Align: true, ResendInterval: 4 * m, StaleAfter: 30 * m, OnError: config.OnErrorKeep}
+	for name, c := range map[string]struct {
+		clock     config.Clock
+		at, back  time.Duration
+		takes     time.Duration // each run
+		until     time.Duration
+		want      string
+		clockBack float64
+	}{
+		"between ticks":                   {short, 2*m + 30*s, 3*m + 15*s, 0, 7 * m, "0@0s 1@1m 2@2m 6@3m", 3},
+		"between a result and its repeat": {long, 9 * m, 3 * m, 0, 25 * m, "0@0s 0@4m 0@8m 13@10m 13@14m 13@18m 23@20m", 0},
+		"back behind a repeat":            {long, 9 * m, 8 * m, 0, 21 * m, "0@0s 0@4m 0@8m 18@10m", 0},
+		"in a run, which has its tick":    {short, 2*m + 5*s, m, 10 * s, 4*m + 15*s, "0@0s 1@1m 2@2m 4@3m", 1},
+		"in a run that has no time left":  {long, 13*m + 30*s, 4 * m, 5 * m, 23 * m, "5@0s 5@5m 5@9m 5@13m 5@17m", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(t0))
+				log := openLog(t)
+				reader := log.Reader(wal.Position{})
+				defer reader.Close()
+				clock := func() time.Time {
+					now := time.Now()
+					if now.Sub(t0) < c.at {
+						return now
+					}
+					return now.Add(-c.back)
+				}
+				n := liveBy(t, clock, log, c.clock, 10*m, c.until, func(time.Duration) reply {
+					return reply{statuses: "a", takes: c.takes}
+				})
+				if diff := cmp.Diff(map[string]string{"a": c.want}, histories(t, reader)); diff != "" {
+					t.Error(diff)
+				}
+				if n != c.clockBack {
+					t.Errorf("%v ticks were skipped for the clock, want %v", n, c.clockBack)
+				}
+			})
+		})
+	}
 }
 
 // Samples with their own time are shown for as long as the round beside them,
