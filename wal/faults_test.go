@@ -154,6 +154,7 @@ func TestFailedWrite(t *testing.T) {
 		"all but one frame written":       {faults: map[string]error{opAppend: fault{2, 10}}},
 		"cannot be cut, half a frame":     {faults: map[string]error{opAppend: fault{0, 500}, opCutWrite: noSpace}},
 		"cannot be cut, two whole frames": {faults: map[string]error{opAppend: fault{2, 10}, opCutWrite: noSpace}, want: 4000},
+		"cannot be cut after a frame":     {faults: map[string]error{opAppend: fault{2, 0}, opCutWrite: noSpace}, want: 4000},
 		"first round, nothing written":    {fresh: true, faults: map[string]error{opAppend: fault{}}},
 		"first round, header only":        {fresh: true, faults: map[string]error{opAppend: fault{0, 100}}},
 		"first round, cannot be removed":  {fresh: true, faults: map[string]error{opAppend: fault{0, 100}, opRemoveSegment: noSpace}},
