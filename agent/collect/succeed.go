@@ -85,8 +85,12 @@ func (s Succession) Carry(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// Prepare implements [Runner].
+// Prepare implements [Runner]. A histogram that accumulates is left to the
+// first tick: the worker before may still count what it goes on from.
 func (w *Worker) Prepare(ctx context.Context) {
+	if slices.ContainsFunc(w.query.Metrics, accumulates) {
+		return
+	}
 	err := w.collect(ctx, w.clock())
 	if ctx.Err() != nil && err == nil {
 		err = ctx.Err()
@@ -116,6 +120,10 @@ func (w *Worker) begin(stamp time.Time, before []Runner) {
 	w.prepared, w.loop.entered = false, true
 	w.values.restamp(stamp)
 	w.ended(w.succeed(stamp, stamp), w.rows, len(w.values.last))
+}
+
+func accumulates(m config.Metric) bool {
+	return m.HistogramOptions != nil && m.HistogramOptions.Mode == config.HistogramAccumulate
 }
 
 // attaches tells whether both give their series the same labels of the target.

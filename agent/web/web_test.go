@@ -24,6 +24,7 @@ type state struct {
 	ready     bool
 	healthy   error
 	endpoints []remotewrite.Status
+	reload    func(context.Context) error
 }
 
 // serve serves until the test ends and returns the address.
@@ -35,6 +36,7 @@ func serve(t *testing.T, s *state, configFile string) string {
 		Ready:      func() bool { return s.ready },
 		Healthy:    func() error { return s.healthy },
 		Endpoints:  func() []remotewrite.Status { return s.endpoints },
+		Reload:     s.reload,
 		Logger:     slog.New(slog.DiscardHandler),
 		ConfigFile: configFile,
 	})
