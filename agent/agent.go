@@ -45,6 +45,8 @@ type Options struct {
 	Reload <-chan os.Signal
 	// Lifecycle has POST /-/reload ask for one.
 	Lifecycle bool
+	// Pprof has /debug/pprof answer.
+	Pprof bool
 	// Watch has a change of the files of the configuration ask for one.
 	Watch bool
 }
@@ -175,6 +177,8 @@ func (a *Agent) serve(ctx context.Context, o Options) (*group, error) {
 		Ready:      a.ready.Load,
 		Healthy:    func() error { return a.healthy(time.Now()) },
 		Endpoints:  a.statuses,
+		Balance:    a.metrics.Balance,
+		Pprof:      o.Pprof,
 		Reload:     a.reloader(ctx, o),
 		Logger:     a.logger,
 		ConfigFile: o.WebConfigFile,

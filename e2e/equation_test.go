@@ -13,8 +13,8 @@ import (
 	"sql2metrics/e2e/receiver"
 )
 
-// TestEquation asks a receiver the query by which docs/metrics.md checks that
-// everything is accounted for, about an agent that was shipping to it, and was
+// TestEquation asks a receiver the queries by which docs/metrics.md checks that
+// everything is accounted for, from cells to the receiver, about an agent that was shipping to it, and was
 // turned away now and then, all the while: there is never a result.
 func TestEquation(t *testing.T) {
 	t.Parallel()
@@ -22,11 +22,19 @@ func TestEquation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)```promql\n(.*?)!= 0\n```").FindSubmatch(docs)
-	if block == nil {
-		t.Fatal("docs/metrics.md has no query that ends in != 0")
+	var differences []string
+	for _, block := range regexp.MustCompile("(?s)```promql\n(.*?)!= 0\n```").FindAllSubmatch(docs, -1) {
+		query := string(block[1])
+		differences = append(differences, query)
+		for _, kind := range []string{"histograms", "exemplars"} {
+			if other := strings.ReplaceAll(query, "remote_write_samples_", "remote_write_"+kind+"_"); other != query {
+				differences = append(differences, other)
+			}
+		}
 	}
-	difference := string(block[1])
+	if len(differences) != 6 {
+		t.Fatalf("docs/metrics.md has %d queries that end in != 0, want 6", len(differences))
+	}
 
 	r := receiver.Start(t, receiver.Options{OutOfOrder: time.Hour})
 	var n atomic.Int64
@@ -46,7 +54,7 @@ remote_write: [{name: mimir, url: %s, queue_config: {max_shards: 1, batch_send_d
 sources: [{name: shop, type: sqlite, path: %s, collectors: [orders]}]
 collectors:
   - collector_name: orders
-    metrics: [{metric_name: orders, type: gauge, help: Orders by id., key_labels: [id], values: [n], query: "SELECT id, n FROM orders"}]
+    metrics: [{metric_name: orders, type: gauge, help: Orders by id., key_labels: [id], values: [n], query: "SELECT id, n FROM orders"}, {metric_name: odd, type: gauge, help: Odd cells., key_labels: [k], values: [n], query: "SELECT id %% 3 AS k, CASE WHEN id %% 2 THEN n ELSE 'none' END AS n FROM orders"}]
 `, r.URL(), newShop(t, 20).path)})
 	pending := func() (n int) {
 		for _, samples := range r.Samples(t, `sql2metrics_remote_write_samples_pending`) {
@@ -61,14 +69,12 @@ collectors:
 	eventually(t, "accounts while samples were pending", func() error { return atLeast(pending(), 20) })
 	a.stop(t)
 
-	for _, kind := range []string{"samples", "histograms", "exemplars"} {
-		query := strings.ReplaceAll(difference, "_samples_", "_"+kind+"_")
-		all := r.QueryRange(t, query, began, time.Now(), 50*time.Millisecond)
-		if len(all) != 1 {
-			t.Errorf("the query finds no accounts of %s: %v", kind, all)
+	for _, query := range differences {
+		if all := r.QueryRange(t, query, began, time.Now(), 50*time.Millisecond); len(all) == 0 {
+			t.Errorf("there are no accounts:\n%s", query)
 		}
 		if broken := r.QueryRange(t, query+"!= 0", began, time.Now(), 50*time.Millisecond); len(broken) > 0 {
-			t.Errorf("the accounts of %s do not add up: %v", kind, broken)
+			t.Errorf("the accounts do not add up:\n%s\n%v", query, broken)
 		}
 	}
 }

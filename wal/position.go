@@ -4,7 +4,9 @@ package wal
 // are running totals since the log began, so that the difference of two
 // headers is the exact number of what lies between them.
 type Totals struct {
-	Samples, Histograms, Exemplars uint64
+	Samples    uint64 `json:"samples"`
+	Histograms uint64 `json:"histograms"`
+	Exemplars  uint64 `json:"exemplars"`
 }
 
 // Add returns t + o.
@@ -15,6 +17,12 @@ func (t Totals) Add(o Totals) Totals {
 // Sub returns t - o. Callers see to it that o is the older.
 func (t Totals) Sub(o Totals) Totals {
 	return Totals{t.Samples - o.Samples, t.Histograms - o.Histograms, t.Exemplars - o.Exemplars}
+}
+
+// Apart returns by how much t and o differ, all kinds together.
+func (t Totals) Apart(o Totals) int64 {
+	apart := func(a, b uint64) int64 { return int64(max(a, b) - min(a, b)) }
+	return apart(t.Samples, o.Samples) + apart(t.Histograms, o.Histograms) + apart(t.Exemplars, o.Exemplars)
 }
 
 // cover tells whether o may have been before t: none of it is more.

@@ -18,6 +18,7 @@ func addRun(app *kingpin.Application) (string, command) {
 	address := cmd.Flag("web.listen-address", "Where /metrics is served.").Default(":9399").String()
 	webConfig := cmd.Flag("web.config.file", "TLS and basic auth for /metrics, as Prometheus exporters have it.").String()
 	lifecycle := cmd.Flag("web.enable-lifecycle", "Have POST /-/reload reload the configuration. SIGHUP does it at all times.").Bool()
+	pprof := cmd.Flag("web.enable-pprof", "Serve profiles of the process on /debug/pprof.").Bool()
 	watch := cmd.Flag("config.auto-reload", "Reload when the configuration or one of its collector files changes; --no-config.auto-reload switches it off.").Default("true").Bool()
 	return cmd.FullCommand(), func(g *global) error {
 		c, err := g.loadAloud()
@@ -42,6 +43,7 @@ func addRun(app *kingpin.Application) (string, command) {
 			Load:          g.loadAloud,
 			Reload:        hangup,
 			Lifecycle:     *lifecycle,
+			Pprof:         *pprof,
 			Watch:         *watch,
 		})
 	}

@@ -39,10 +39,11 @@ type WorkerBalance struct {
 	Kept     uint64 `json:"kept"`
 	Lost     uint64 `json:"lost"`
 
-	OnPage int `json:"on_page"` // series on /metrics just now
-
-	handed wal.Totals
+	OnPage int `json:"on_page"` // series that /metrics has to show just now
 }
+
+// ReadsRows tells whether the samples come from rows, so that there are cells.
+func (w *WorkerBalance) ReadsRows() bool { return bookName{w.Source, w.Collector, w.Query}.readsRows() }
 
 // CellsOff returns by how much cells = used + refused + discarded is off.
 func (w *WorkerBalance) CellsOff() int64 {
@@ -73,9 +74,7 @@ type LogBalance struct {
 // Off returns by how much handed + taken up = appended + refused + waiting +
 // lost is off, for all kinds together.
 func (l *LogBalance) Off() int64 {
-	in, out := l.Handed.Add(l.TakenUp), l.Appended.Add(l.Refused).Add(l.Waiting).Add(l.Lost)
-	apart := func(a, b uint64) int64 { return max(int64(a-b), int64(b-a)) }
-	return apart(in.Samples, out.Samples) + apart(in.Histograms, out.Histograms) + apart(in.Exemplars, out.Exemplars)
+	return l.Handed.Add(l.TakenUp).Apart(l.Appended.Add(l.Refused).Add(l.Waiting).Add(l.Lost))
 }
 
 // Balance may be called by any goroutine, and waits for nobody.
@@ -88,7 +87,7 @@ func (m *Metrics) Balance() (all Balance) {
 			Rows: b.rows, Cells: b.cells, Used: b.used, Discarded: b.discarded, Refused: map[string]uint64{},
 			Mapped: b.mapped, Stale: b.stale, Resent: b.resent,
 			Appended: both(b.appended), Late: b.refused[refusedTime], Kept: both(b.kept), Lost: both(b.lost),
-			OnPage: b.onPage, handed: b.handed,
+			OnPage: b.onPage,
 		}
 		for why, n := range b.refused {
 			if n > 0 && reason(why) != refusedTime {

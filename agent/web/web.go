@@ -1,7 +1,7 @@
 // Package web serves the agent's local HTTP: /metrics with the last values
 // and the agent's own metrics, the status page, and what an orchestrator asks:
-// /-/healthy, /-/ready and /-/reload. It has its own mux: nothing that is registered elsewhere in the
-// process is reachable.
+// /-/healthy, /-/ready and /-/reload. It has its own mux: nothing that is
+// registered elsewhere in the process is reachable.
 package web
 
 import (
@@ -9,27 +9,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 
+	"sql2metrics/agent/collect"
 	"sql2metrics/agent/remotewrite"
 )
 
-const (
-	// gatherTimeout is below the scrape timeout that Prometheus defaults to.
-	gatherTimeout = 9 * time.Second
-	maxInFlight   = 4
-	shutdownGrace = 2 * time.Second
-)
+// shutdownGrace is how long a server that stops lets requests finish.
+const shutdownGrace = 2 * time.Second
 
-// Options are what the handler shows. All fields are needed but Reload and
-// ConfigFile.
+// Options are what the handler shows. All fields are needed but Reload, Pprof
+// and ConfigFile.
 type Options struct {
 	Page     prometheus.Gatherer   // what /metrics shows
 	Registry prometheus.Registerer // where the handler registers its own metrics
@@ -43,7 +40,10 @@ type Options struct {
 	// Reload takes up the configuration again, and says why that was not
 	// possible; nil if it must not be asked for here.
 	Reload func(context.Context) error
-	Logger *slog.Logger
+	// Balance returns what the workers and the log say of each other.
+	Balance func() collect.Balance
+	Pprof   bool // whether /debug/pprof answers
+	Logger  *slog.Logger
 	// ConfigFile is an exporter-toolkit web configuration with TLS and basic
 	// auth; empty for neither.
 	ConfigFile string
@@ -73,15 +73,18 @@ func New(o Options) (*Server, error) {
 		}
 		answer(w, err, "sql2metrics is ready.")
 	})
-	mux.HandleFunc("/-/reload", func(w http.ResponseWriter, r *http.Request) { reload(w, r, o) })
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		var page bytes.Buffer
-		if err := writeStatus(&page, o.Endpoints(), time.Now()); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+	mux.HandleFunc("GET /debug/completeness", func(w http.ResponseWriter, r *http.Request) {
+		sums := newCompleteness(o.Balance(), o.Endpoints(), time.Now())
+		if r.URL.Query().Get("format") == "json" {
+			show(w, "application/json", sums.writeJSON)
 			return
 		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = page.WriteTo(w) // who asked is gone
+		show(w, "text/html; charset=utf-8", sums.writeHTML)
+	})
+	handlePprof(mux, o.Pprof)
+	mux.HandleFunc("/-/reload", func(w http.ResponseWriter, r *http.Request) { reload(w, r, o) })
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, "text/html; charset=utf-8", func(w io.Writer) error { return writeStatus(w, o.Endpoints(), time.Now()) })
 	})
 	return &Server{
 		http: &http.Server{
@@ -95,15 +98,15 @@ func New(o Options) (*Server, error) {
 	}, nil
 }
 
-func metrics(o Options) http.Handler {
-	return promhttp.InstrumentMetricHandler(o.Registry, promhttp.HandlerFor(o.Page, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
-		ErrorHandling:       promhttp.ContinueOnError,
-		Registry:            o.Registry,
-		MaxRequestsInFlight: maxInFlight,
-		Timeout:             gatherTimeout,
-		EnableOpenMetrics:   true,
-	}))
+// show answers with a page that is written whole, or with why it was not.
+func show(w http.ResponseWriter, contentType string, write func(io.Writer) error) {
+	var page bytes.Buffer
+	if err := write(&page); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", contentType)
+	_, _ = page.WriteTo(w) // who asked is gone
 }
 
 // reload answers as Prometheus does.

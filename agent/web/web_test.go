@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"sql2metrics/agent/collect"
 	"sql2metrics/agent/remotewrite"
 )
 
@@ -25,6 +26,8 @@ type state struct {
 	healthy   error
 	endpoints []remotewrite.Status
 	reload    func(context.Context) error
+	balance   collect.Balance
+	pprof     bool
 }
 
 // serve serves until the test ends and returns the address.
@@ -35,6 +38,8 @@ func serve(t *testing.T, s *state, configFile string) string {
 		Page: reg, Registry: reg,
 		Ready:      func() bool { return s.ready },
 		Healthy:    func() error { return s.healthy },
+		Balance:    func() collect.Balance { return s.balance },
+		Pprof:      s.pprof,
 		Endpoints:  func() []remotewrite.Status { return s.endpoints },
 		Reload:     s.reload,
 		Logger:     slog.New(slog.DiscardHandler),
@@ -100,7 +105,14 @@ func TestAnswers(t *testing.T) {
 		"metrics, not ready":  {state{}, "GET", "/metrics", 200, "promhttp"},
 		"status":              {state{endpoints: []remotewrite.Status{{Name: "mimir"}}}, "GET", "/", 200, "<h3>mimir</h3>"},
 		"status, not ready":   {state{}, "GET", "/", 200, "None yet"},
-		"nothing else":        {good, "GET", "/debug/pprof/", 404, ""},
+		"nothing else":        {good, "GET", "/debug/vars", 404, ""},
+		"no profiles":         {good, "GET", "/debug/pprof/", 403, "--web.enable-pprof"},
+		"no profile":          {good, "GET", "/debug/pprof/heap", 403, "--web.enable-pprof"},
+		"profiles":            {state{pprof: true}, "GET", "/debug/pprof/", 200, "goroutine"},
+		"a profile":           {state{pprof: true}, "GET", "/debug/pprof/goroutine?debug=1", 200, "goroutine profile"},
+		"a command line":      {state{pprof: true}, "GET", "/debug/pprof/cmdline", 200, "web"},
+		"completeness":        {good, "GET", "/debug/completeness", 200, "<h1>Completeness</h1>"},
+		"its JSON":            {good, "GET", "/debug/completeness?format=json", 200, `"adds_up": true`},
 		"nothing to post to":  {good, "POST", "/metrics", 405, ""},
 		"probes may ask HEAD": {good, "HEAD", "/-/ready", 200, ""},
 	} {
