@@ -114,6 +114,67 @@ func TestSingleSampleTooLarge(t *testing.T) {
 	}
 }
 
+// One sample that is too large says nothing about the others: they go as they
+// went before, and its series alone.
+func TestSampleTooLargeIsNoMeasure(t *testing.T) {
+	for name, c := range map[string]struct {
+		samples int   // of the series, in a window
+		takes   int   // samples in a request; 0: as many as there are
+		first   int   // requests of the first window, at most
+		want    []int // sizes of the requests of the next windows
+	}{
+		"one sample":                     {samples: 1, first: 24, want: []int{1, 2000, 1000}},
+		"several":                        {samples: 3, first: 30, want: []int{3, 1, 2, 1, 1, 2000, 1000}},
+		"and the receiver takes no more": {samples: 1, takes: 1200, first: 40, want: []int{1, 1000, 1000, 1000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, f, o := backlog(t)
+			o.Endpoint.Queue.MaxShards = 1
+			s, path := isolating(t, o)
+			huge := j.series("due", "text", strings.Repeat("x", 5000))
+			due := j.family("due", 3000)
+			f.answers(func(w http.ResponseWriter, p post) {
+				lines := p.lines(t)
+				if strings.Contains(strings.Join(lines, ""), "xxx") || c.takes > 0 && len(lines) > c.takes {
+					http.Error(w, "entity too large", http.StatusRequestEntityTooLarge)
+					return
+				}
+				p.written(t, w)
+			})
+			now := epoch
+			window := func() []int {
+				now = now.Add(time.Minute)
+				for i := range c.samples {
+					at := now.Add(time.Duration(i) * time.Second)
+					j.append(at, wal.Sample{Series: huge, T: at.UnixMilli(), V: 1})
+				}
+				j.append(now, round(due, now, 1)...)
+				s.drain(now.Add(30 * time.Second))
+				return f.sizes()
+			}
+			if n := len(window()); n > c.first {
+				t.Errorf("%d requests for the first window, want at most %d", n, c.first)
+			}
+			for i := range 15 {
+				got := window()
+				if c.takes > 0 && i == 0 {
+					continue // it learns
+				}
+				if d := cmp.Diff(c.want, got); d != "" {
+					t.Errorf("sizes of the requests of window %d (-want +got):\n%s", i+2, d)
+				}
+			}
+			l := s.balance()
+			if l.Sent.Samples != 16*3000 || l.Dropped[ReasonTooLarge].Samples != uint64(16*c.samples) {
+				t.Errorf("ledger is %+v, want all but the large samples sent", l)
+			}
+			if n := len(lettersOf(t, path)); n != 16*c.samples {
+				t.Errorf("%d dead letters, want each of the large samples", n)
+			}
+		})
+	}
+}
+
 // TestSizeGrowsBack has the receiver's limit lifted.
 func TestSizeGrowsBack(t *testing.T) {
 	j, f, o := backlog(t)
