@@ -140,14 +140,16 @@ func (o *outcome) total() wal.Totals {
 	return n
 }
 
-// whole tells whether the receiver has taken everything.
+// whole tells whether the receiver has taken every sample and histogram that it
+// could be sent.
 func (o *outcome) whole() bool {
+	lost := o.unconfirmed
 	for r, n := range o.dropped {
-		if r != ReasonUnsupported && !n.IsZero() {
-			return false
+		if r != ReasonUnsupported {
+			lost = lost.Add(n)
 		}
 	}
-	return o.unconfirmed.IsZero()
+	return lost.Samples == 0 && lost.Histograms == 0
 }
 
 // close books a window of which every request is answered.

@@ -73,6 +73,7 @@ type Shipper struct {
 	said       int                      // status that the endpoint was last logged to be misconfigured with
 	rejecting  bool                     // the receiver refuses samples, and that has been said
 	rejectedAt time.Time                // when it last did
+	bare       bool                     // it has been said that the receiver does not store exemplars
 	uncounted  bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
 
 	turns  turns

@@ -133,7 +133,16 @@ func (s *Shipper) noteState(state EndpointState, words, do string, at time.Time)
 }
 
 // reportLost notes that samples were given up, and logs it when that begins.
+// Exemplars are not worth what is there already, and are said apart.
 func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bool) {
+	if lost.Samples == 0 && lost.Histograms == 0 {
+		if !s.bare {
+			s.bare = true
+			s.logger.Warn("the receiver stores no exemplars, or not all of them; they are counted, their samples are there, and this is not said again",
+				"answer", a.String(), "do", "switch its exemplar storage on, or send_exemplars of this remote_write off")
+		}
+		return
+	}
 	s.mu.Lock()
 	s.health.refusal = Refusal{Time: a.at, Reason: reason, Lost: lost, Words: a.String(), Do: a.remedy()}
 	s.mu.Unlock()

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"sql2metrics/wal"
 )
 
 // TestStates walks an endpoint through its states.
@@ -129,5 +132,47 @@ func TestLastRefusal(t *testing.T) {
 	want.Lost.Samples = 2
 	if d := cmp.Diff(want, r); d != "" {
 		t.Errorf("refusal (-want +got):\n%s", d)
+	}
+}
+
+// Exemplars that a receiver never writes are said once, and hide no real loss.
+func TestExemplarsHideNoLoss(t *testing.T) {
+	j, f, o := backlog(t)
+	s := newShip(t, o)
+	due := j.family("due", 3)
+	now := epoch
+	window := func(withExemplar bool) {
+		now = now.Add(time.Minute)
+		r := wal.Round{Samples: round(due, now, 1)}
+		if withExemplar {
+			r.Exemplars = []wal.Exemplar{{Series: due[0], T: now.UnixMilli(), V: 1, Labels: labels.FromStrings("trace", now.String())}}
+		}
+		j.appendRound(now, r)
+		s.drain(now.Add(10 * time.Second))
+	}
+	for range 30 {
+		window(true)
+	}
+	if out := s.log.String(); strings.Count(out, "stores no exemplars") != 1 || strings.Contains(out, "refused samples") {
+		t.Errorf("the log is\n%s", out)
+	}
+	if refusal := s.Status().Refusal; refusal != (Refusal{}) {
+		t.Errorf("the last refusal is %+v, want none for exemplars", refusal)
+	}
+	f.says(http.StatusConflict, "a real loss")
+	window(false)
+	f.takes()
+	window(true)
+	if out := s.log.String(); strings.Count(out, "a real loss") != 1 || !strings.Contains(s.Status().Refusal.Words, "a real loss") {
+		t.Errorf("the log of a real loss is\n%s", out)
+	}
+	for range 12 {
+		window(true)
+	}
+	if out := s.log.String(); !strings.Contains(out, "takes everything again") {
+		t.Errorf("after 12 minutes without a loss the log is\n%s", out)
+	}
+	if l := s.balance(); l.Dropped[ReasonRejected] != (wal.Totals{Samples: 3, Exemplars: 43}) {
+		t.Errorf("ledger is %+v, want 3 samples and 43 exemplars rejected", l)
 	}
 }
