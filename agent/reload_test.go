@@ -87,8 +87,13 @@ func (r *reloadable) edit(edits ...string) {
 		}
 		r.text = strings.ReplaceAll(r.text, edits[i], edits[i+1])
 	}
-	if err := os.WriteFile(r.file, []byte(r.text), 0o600); err != nil {
-		r.Fatal(err)
+	writeConfig(r, r.file, r.text)
+}
+
+func writeConfig(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
