@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer serving.stop()
-	defer a.closeCollecting()
+	defer a.closeClients()
 	if err := a.openSources(); err != nil {
 		return err
 	}
@@ -107,6 +107,8 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.openShipping(); err != nil {
 		return err
 	}
+
+	defer a.closeTasks()
 
 	syncing := start(ctx, a.log.Run)
 	a.ship(ctx)

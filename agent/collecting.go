@@ -214,17 +214,20 @@ func (a *Agent) stopCollecting() {
 	}
 }
 
-// closeCollecting gives back what workers and clients hold, those that a
-// reload replaced included.
-func (a *Agent) closeCollecting() {
+// closeTasks gives back what workers hold, when they have ended, and waits for
+// those that a reload replaced and their clients.
+func (a *Agent) closeTasks() {
 	a.page.Show()
 	for _, t := range a.tasks() {
 		t.Close()
 	}
+	a.departing.Wait()
+}
+
+func (a *Agent) closeClients() {
 	for _, s := range a.sources {
 		a.closeClient(s.client)
 	}
-	a.departing.Wait()
 }
 
 func (a *Agent) closeClient(c *client) {

@@ -43,7 +43,7 @@ func BenchmarkReload(b *testing.B) {
 			}
 			defer l.Close()
 			a := newAgent(Options{Config: c, Listener: l, Logger: slog.New(slog.DiscardHandler), Load: load})
-			defer a.closeCollecting()
+			defer a.closeClients()
 			if err := a.openSources(); err != nil {
 				b.Fatal(err)
 			}
@@ -55,6 +55,7 @@ func BenchmarkReload(b *testing.B) {
 			if err := a.openShipping(); err != nil {
 				b.Fatal(err)
 			}
+			defer a.closeTasks()
 			a.collect(b.Context())
 			defer a.stopCollecting()
 			for b.Loop() {
