@@ -77,6 +77,9 @@ func (s *soak) get(path string) string {
 
 func (s *soak) metrics() map[string]*dto.MetricFamily {
 	s.Helper()
+	if sums := s.get("/debug/completeness?format=json"); !strings.Contains(sums, `"adds_up": true`) {
+		s.Errorf("it does not add up: %s", sums)
+	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	page, err := parser.TextToMetricFamilies(strings.NewReader(s.get("/metrics")))
 	if err != nil {

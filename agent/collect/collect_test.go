@@ -171,8 +171,17 @@ func booked(m *Metrics, name bookName) balanced {
 	return balanced{}
 }
 
-// addsUp holds what m has counted against the equations.
+// addsUp holds what m has counted against the equations, for a log that nobody
+// else appends to.
 func addsUp(t testing.TB, m *Metrics) {
+	t.Helper()
+	if b := workersAddUp(t, m); b.Log.Off() != 0 {
+		t.Errorf("the log is off by %d: %+v", b.Log.Off(), b.Log)
+	}
+}
+
+// workersAddUp leaves the log out.
+func workersAddUp(t testing.TB, m *Metrics) Balance {
 	t.Helper()
 	b := m.Balance()
 	for _, w := range b.Workers {
@@ -183,9 +192,7 @@ func addsUp(t testing.TB, m *Metrics) {
 			t.Errorf("the samples of %s/%s are off by %d: %+v", w.Source, w.Query, off, w)
 		}
 	}
-	if off := b.Log.Off(); off != 0 {
-		t.Errorf("the log is off by %d: %+v", off, b.Log)
-	}
+	return b
 }
 
 func (b balanced) refusedFor(why string) uint64 {

@@ -86,8 +86,9 @@ func cells(b []byte) (rows [][]sources.Value) {
 }
 
 // FuzzRows maps rows of arbitrary cells by every type and policy. Whatever they
-// are, the log takes each sample but those it counts, histograms are valid,
-// labels legal, the page can be built, and nothing is left at the end.
+// are, the log takes each sample but those it counts, every cell and sample is
+// accounted for, histograms are valid, labels legal, the page can be built, and
+// nothing is left at the end.
 func FuzzRows(f *testing.F) {
 	f.Add(uint8(0), uint8(0), []byte{})
 	f.Add(uint8(1), uint8(3), []byte("\x07\x00\x00\x04\x00\x02\x02\x00\x80\x02\x00\x90\x07\x00\x00\x04\x00\x03\x02\x00\x90\x02\x00\x90"))
@@ -105,12 +106,16 @@ func FuzzRows(f *testing.F) {
 		columns := []string{"a", "b", "c", "d"}
 		half := answer{columns: columns, rows: rows[:len(rows)/2]}
 		limit := NewSeriesLimit(200)
+		if len(b) > 0 {
+			limit.Set(int(b[len(b)-1])) // some are short of room
+		}
 		w := NewWorker(WorkerOptions{
 			Source: dbSource(), Query: query(everyType(nulls[int(null)%3], duplicates[int(duplicate)%4])...),
 			Client: &database{answers: []answer{{columns: columns, rows: rows}, half, {err: errDown}, {columns: columns, rows: rows}}},
 			Health: NewHealth("db", discard), Log: log, Metrics: NewMetrics(prometheus.NewRegistry()), Limit: limit,
 			Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Clock: func() time.Time { return now },
 		})
+		metrics := w.metrics.all
 		page := NewPage(prometheus.NewRegistry(), prometheus.NewRegistry())
 		page.Show(w)
 		for round := range 4 {
@@ -118,6 +123,7 @@ func FuzzRows(f *testing.F) {
 			if err := w.Step(t.Context(), now); (err != nil) != (round == 2) {
 				t.Fatalf("round %d: %v", round, err)
 			}
+			workersAddUp(t, metrics)
 			for _, p := range w.values.last {
 				if !p.series.handle.Labels().IsValid(model.UTF8Validation) {
 					t.Fatalf("the labels %s are not legal", p.series.handle.Labels())
