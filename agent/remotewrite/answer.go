@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -36,6 +37,9 @@ const (
 func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 	switch {
 	case a.err != nil:
+		if token := (*tokenError)(nil); errors.As(a.err, &token) && token.final() {
+			return misconfigured
+		}
 		return unavailable
 	case a.status/100 == 2 && a.page:
 		// No receiver answers with HTML. Whoever did has stored nothing.
@@ -102,6 +106,8 @@ func (a *answer) advice() string {
 		return "the receiver takes neither protocol; check the url, and protobuf_message if it is set"
 	}
 	switch {
+	case a.err != nil:
+		return "check oauth2 of this remote_write: client_id, client_secret, scopes and token_url"
 	case a.status/100 == 2:
 		return "the url is answered with a web page, as a login page or a captive portal does; check the url and the proxy of this remote_write"
 	case a.status/100 == 3:
@@ -123,17 +129,21 @@ func (a *answer) remedy() string {
 	return "see the receiver's words; sql2metrics deadletter list shows what it refused"
 }
 
-// String is the answer as a log shows it.
+// fault names what an answer is about, as far as it is to be said once.
+func (a *answer) fault() string { return a.code() + ": " + a.advice() }
+
+// String is the answer as a log shows it: short, printable, without secrets of
+// ours.
 func (a *answer) String() string {
 	if a.err != nil {
-		return a.err.Error()
+		return printable(a.err.Error())
 	}
 	s := strconv.Itoa(a.status)
 	if t := http.StatusText(a.status); t != "" {
 		s += " " + t
 	}
 	if a.location != "" {
-		s += " to " + a.location
+		s += " to " + printable(a.location)
 	}
 	if a.words != "" {
 		s += ": " + a.words

@@ -3,12 +3,10 @@ package remotewrite
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -25,10 +23,9 @@ const (
 	headerExemplarsWritten  = "X-Prometheus-Remote-Write-Exemplars-Written"
 )
 
-const (
-	maxWords = 1 << 10  // of an error's body that is kept
-	maxDrain = 64 << 10 // of a body that is read so that its connection can be used again
-)
+// maxDrain is how much of a body is read so that its connection can be used
+// again.
+const maxDrain = 64 << 10
 
 // client posts requests to one endpoint. It tries once: retries, and what an
 // answer means, are its caller's.
@@ -94,12 +91,12 @@ func (c *client) post(ctx context.Context, p config.Protocol, body []byte) answe
 
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return answer{protocol: p, err: withoutURL(err)}
+		return answer{protocol: p, err: withoutSecrets(err)}
 	}
 	req.Header = c.headers[p].Clone()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return answer{protocol: p, err: withoutURL(err)}
+		return answer{protocol: p, err: withoutSecrets(err)}
 	}
 	defer resp.Body.Close()
 
@@ -114,8 +111,8 @@ func (c *client) post(ctx context.Context, p config.Protocol, body []byte) answe
 	}
 	if resp.StatusCode/100 != 2 {
 		// The status is the answer. Words that cannot be read are no words.
-		words, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords))
-		a.words = string(bytes.TrimSpace(bytes.ToValidUTF8(words, []byte("?"))))
+		words, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords+1))
+		a.words = printable(string(words))
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
 	return a
@@ -135,14 +132,4 @@ func (a *answer) readWritten(h http.Header) {
 		Histograms: read(headerHistogramsWritten),
 		Exemplars:  read(headerExemplarsWritten),
 	}
-}
-
-// withoutURL strips the URL from an error: its user, path and query may be
-// secret.
-func withoutURL(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
-		return e.Err
-	}
-	return err
 }

@@ -147,7 +147,7 @@ func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time
 		Samples: counts.Samples, Histograms: counts.Histograms, Exemplars: counts.Exemplars,
 	}
 	if a.err != nil {
-		l.Words = a.err.Error()
+		l.Words = printable(a.err.Error())
 	}
 	if w := least(a.written, counts); a.counted && !w.IsZero() && !a.claims(counts) {
 		l.Written = &Written{w.Samples, w.Histograms, w.Exemplars}

@@ -70,7 +70,7 @@ type Shipper struct {
 	pace       pace
 	grown      int                      // requests accepted since learned.Limit changed
 	declined   map[config.Protocol]bool // by the endpoint, since it last took something
-	said       int                      // status that the endpoint was last logged to be misconfigured with
+	said       string                   // fault that the endpoint was last logged for
 	rejecting  bool                     // the receiver refuses samples, and that has been said
 	rejectedAt time.Time                // when it last did
 	bare       bool                     // it has been said that the receiver does not store exemplars

@@ -82,7 +82,7 @@ func (s *Shipper) Status() Status {
 		Ledger: s.ledger(), Refusal: h.refusal,
 	}
 	if h.stalled != nil {
-		st.State, st.Since, st.Words = EndpointStalled, h.stands, h.stalled.Error()
+		st.State, st.Since, st.Words = EndpointStalled, h.stands, printable(h.stalled.Error())
 		st.Do = "see to the disk and the folder of the log; what is appended is kept as far as it can be written"
 	}
 	return st
@@ -96,10 +96,10 @@ func (s *Shipper) become(state EndpointState, a *answer) {
 		do = a.advice()
 	}
 	changed := s.noteState(state, a.String(), do, a.at)
-	if !changed && (state != EndpointMisconfigured || s.said == a.status) {
+	if !changed && (state != EndpointMisconfigured || s.said == a.fault()) {
 		return
 	}
-	s.said = a.status
+	s.said = a.fault()
 	s.uncounted = false // it may be another receiver that comes up
 	switch state {
 	case EndpointThrottled:
