@@ -2,8 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"log/slog"
-	"net"
 	"strings"
 	"testing"
 
@@ -33,31 +31,7 @@ func BenchmarkReload(b *testing.B) {
 				writeConfig(b, file, y.String())
 				return config.Load(file, config.Options{StoragePath: folder + "/log"})
 			}
-			c, err := load()
-			if err != nil {
-				b.Fatal(err)
-			}
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer l.Close()
-			a := newAgent(Options{Config: c, Listener: l, Logger: slog.New(slog.DiscardHandler), Load: load})
-			defer a.closeClients()
-			if err := a.openSources(); err != nil {
-				b.Fatal(err)
-			}
-			defer a.closeEndpoints()
-			if err := a.openLog(b.Context()); err != nil {
-				b.Fatal(err)
-			}
-			defer a.closeLog()
-			if err := a.openShipping(); err != nil {
-				b.Fatal(err)
-			}
-			defer a.closeTasks()
-			a.collect(b.Context())
-			defer a.stopCollecting()
+			a := runInside(b, load)
 			for b.Loop() {
 				if err := a.reload(b.Context(), "benchmark"); err != nil {
 					b.Fatal(err)

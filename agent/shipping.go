@@ -141,6 +141,7 @@ func (a *Agent) tryEndpoints(ctx context.Context) {
 	a.logger.Info("endpoints are open")
 	a.releaseUnopened()
 	a.ship(ctx)
+	a.watchLoops()
 }
 
 // releaseUnopened lets the log go on as its open cursors say.
