@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -20,6 +21,7 @@ func (s *Shipper) restore(saved []byte) {
 	}
 	st, err := decodeState(saved)
 	if err != nil {
+		s.doubtful = s.log.Stats().Synced.Seq
 		s.logger.Warn("the saved counters of this endpoint cannot be read; they begin at zero, its place in the log is kept", "err", err)
 		return
 	}
@@ -35,6 +37,17 @@ func (s *Shipper) restore(saved []byte) {
 	s.doubtful = max(s.doubtful, st.Doubtful)
 	s.resumed = st.Window
 	s.unsaved = false
+}
+
+// keepDoubt saves a doubt that has just come up: the next life finds a cursor
+// that is in order, and would know nothing of it.
+func (s *Shipper) keepDoubt() {
+	if !s.unsaved || s.doubtful == 0 {
+		return
+	}
+	if err := errors.Join(s.save(), s.cursor.Sync()); err != nil {
+		s.logger.Warn("it cannot be saved which samples may have been sent before the cursor was lost; it is tried again before any is sent", "err", err)
+	}
 }
 
 // bookGone closes the books on the window that was in flight when the last run

@@ -305,38 +305,92 @@ func TestEvictedWhileDown(t *testing.T) {
 	}
 }
 
-// TestCursorLost begins again at the oldest frame with both slots destroyed.
-func TestCursorLost(t *testing.T) {
-	f := newFake(t)
-	path := t.TempDir()
-	j := openJournal(t, path, wal.Options{})
-	o := Options{Endpoint: endpoint(t, f.URL), Log: j.Log}
-	s := newShip(t, o)
-	due := j.family("due", 10)
-	j.append(epoch, round(due, epoch, 1)...)
-	s.drain(epoch.Add(time.Minute))
+// TestDoubtWithoutState begins again with the cursor destroyed, or with a state
+// on it that cannot be read. What may have been sent is in doubt, through the
+// lives that follow too, and what is new is not.
+func TestDoubtWithoutState(t *testing.T) {
+	destroyed := func(t *testing.T, path string, _ ship) {
+		files, err := os.ReadDir(path + "/cursors")
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		if err := os.WriteFile(path+"/cursors/"+files[0].Name(), make([]byte, 8192), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		before func(s ship) // the damage, with the log open
+		after  func(t *testing.T, path string, s ship)
+		answer int // to what is sent before
+		lives  int // that end before their first step
+		steps  int // of a life that ends after some
+	}{
+		"cursor destroyed":                     {after: destroyed, answer: 200},
+		"and killed before the first step":     {after: destroyed, answer: 200, lives: 3},
+		"and killed in the first window":       {after: destroyed, answer: 200, steps: 1},
+		"and killed in the second window":      {after: destroyed, answer: 200, steps: 2},
+		"state of another version":             {before: foreignState, answer: 500},
+		"and killed before the first step too": {before: foreignState, answer: 500, lives: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			path := t.TempDir()
+			j := openJournal(t, path, wal.Options{})
+			o := Options{Endpoint: endpoint(t, f.URL), Log: j.Log}
+			s := newShip(t, o)
+			// One sample per series: what is refused is rejected, but for a doubt.
+			due := j.family("due", 30)
+			for i := range 3 {
+				at := epoch.Add(time.Duration(i) * time.Second)
+				j.append(at, round(due[10*i:10*i+10], at, 1)...)
+			}
+			f.says(c.answer, "")
+			s.step(epoch.Add(time.Minute))
+			if c.before != nil {
+				c.before(s)
+			}
+			restart := func() {
+				path = j.kill(path)
+				if c.after != nil {
+					c.after(t, path, s)
+					c.after = nil
+				}
+				j = openJournal(t, path, wal.Options{})
+				o.Log = j.Log
+				s = newShip(t, o)
+			}
+			for range 1 + c.lives {
+				restart()
+			}
+			f.says(http.StatusServiceUnavailable, "")
+			if c.steps > 0 {
+				for i := range c.steps {
+					if i > 0 { // the window before is refused
+						f.says(http.StatusConflict, "had it")
+					}
+					s.step(epoch.Add(time.Duration(2+2*i) * time.Minute))
+				}
+				restart()
+			}
+			f.says(http.StatusConflict, "had it")
+			s.drain(epoch.Add(time.Hour))
+			if l := s.balance(); l.Unconfirmed.Samples != 30 {
+				t.Errorf("ledger is %+v, want 30 samples unconfirmed: they may have been sent", l)
+			}
+			now := epoch.Add(2 * time.Hour)
+			j.append(now, round(j.family("due", 10), now, 1)...)
+			s.drain(now.Add(time.Minute))
+			if l := s.balance(); l.Dropped[ReasonRejected].Samples != 10 {
+				t.Errorf("ledger is %+v, want the 10 new ones rejected", l)
+			}
+		})
+	}
+}
 
-	path = j.kill(path)
-	files, err := os.ReadDir(path + "/cursors")
-	if err != nil || len(files) != 1 {
-		t.Fatal(files, err)
-	}
-	if err := os.WriteFile(path+"/cursors/"+files[0].Name(), make([]byte, 8192), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	j = openJournal(t, path, wal.Options{})
-	o.Log = j.Log
-	s = newShip(t, o)
-	f.says(http.StatusConflict, "had it")
-	s.drain(epoch.Add(time.Minute))
-	if l := s.balance(); l.Unconfirmed.Samples != 10 {
-		t.Errorf("ledger is %+v, want 10 samples unconfirmed: they may have been sent", l)
-	}
-	now := epoch.Add(time.Hour)
-	j.append(now, round(j.family("due", 10), now, 1)...)
-	s.drain(now.Add(time.Minute))
-	if l := s.balance(); l.Dropped[ReasonRejected].Samples != 10 {
-		t.Errorf("ledger is %+v, want the 10 new ones rejected", l)
+// foreignState saves a state that a later version has made.
+func foreignState(s ship) {
+	if err := s.cursor.Save(s.position, []byte(`{"version":2}`)); err != nil {
+		s.tb.Fatal(err)
 	}
 }
 

@@ -127,6 +127,7 @@ func New(o Options) (*Shipper, error) {
 	s.window.without = without{exemplars: !o.Endpoint.SendExemplars, histograms: !o.Endpoint.SendNativeHistograms}
 	s.window.reset(s.table)
 	s.bookGone()
+	s.keepDoubt()
 	s.reader = o.Log.Reader(s.position)
 	s.pace.throttle.configured = float64(q.MaxSamplesPerSecond)
 	s.peek()
