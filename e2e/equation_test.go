@@ -46,7 +46,7 @@ func TestEquation(t *testing.T) {
 		store.ServeHTTP(w, req)
 	})
 	began := time.Now()
-	a := start(t, setup{config: fmt.Sprintf(`
+	a := start(t, setup{flags: []string{"--web.enable-pprof"}, config: fmt.Sprintf(`
 global: {scrape_interval: 50ms, scrape_timeout: 50ms}
 storage: {fsync_interval: 50ms}
 self: {interval: 50ms}
@@ -67,6 +67,12 @@ collectors:
 		return n
 	}
 	eventually(t, "accounts while samples were pending", func() error { return atLeast(pending(), 20) })
+	if sums, err := a.get("/debug/completeness?format=json"); err != nil || !strings.Contains(string(sums), `"adds_up": true`) {
+		t.Errorf("the page of completeness: %v %s", err, sums)
+	}
+	if profile, err := a.get("/debug/pprof/goroutine?debug=1"); err != nil || !strings.Contains(string(profile), "goroutine profile") {
+		t.Errorf("a profile: %v %s", err, profile)
+	}
 	a.stop(t)
 
 	for _, query := range differences {
