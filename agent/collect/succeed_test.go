@@ -99,6 +99,9 @@ func TestSuccession(t *testing.T) {
 			if d := cmp.Diff(c.tick, newSamples(t, r.reader)); d != "" {
 				t.Errorf("at the next tick the log gets (-want +got):\n%s", d)
 			}
+			if n := r.refusedCount("time"); n > 0 {
+				t.Errorf("the log refuses %v samples", n)
+			}
 			addsUp(t, r.metrics)
 		})
 	}
