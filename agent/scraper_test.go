@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 )
 
-// scraper gets a page over and over.
+// scraper gets a page over and over, and holds that all adds up meanwhile.
 type scraper struct {
 	page    string
 	answers []string
@@ -26,19 +27,33 @@ func (s *scraper) run() {
 			return
 		default:
 		}
-		resp, err := (&http.Client{Transport: transport}).Get(s.page + "/metrics")
+		body, err := s.get(transport, "/metrics")
 		if err != nil {
 			s.err = err
 			return
 		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusOK {
-			s.err = fmt.Errorf("a scrape answers %d: %s: %w", resp.StatusCode, body, err)
+		s.answers = append(s.answers, body)
+		if body, err = s.get(transport, "/debug/completeness?format=json"); err == nil && !strings.Contains(body, `"adds_up": true`) {
+			err = fmt.Errorf("it does not add up: %s", body)
+		}
+		if err != nil {
+			s.err = err
 			return
 		}
-		s.answers = append(s.answers, string(body))
 	}
+}
+
+func (s *scraper) get(transport http.RoundTripper, path string) (string, error) {
+	resp, err := (&http.Client{Transport: transport}).Get(s.page + path)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("a scrape answers %d: %s: %w", resp.StatusCode, body, err)
+	}
+	return string(body), nil
 }
 
 func post(t testing.TB, url string) (status int, body string) {
