@@ -34,7 +34,7 @@ func addDeadLetterList(app *kingpin.Application) (string, command) {
 		if err != nil {
 			return err
 		}
-		letters, damaged := remotewrite.Letters(remotewrite.DeadLetterFolder(c.Storage.Path), *endpoint)
+		letters, damaged := chosen(c, *endpoint, nil)
 		print := printLetters
 		if *format == "json" {
 			print = printLettersJSON
@@ -85,6 +85,10 @@ func addDeadLetterRemove(app *kingpin.Application) (string, command) {
 // the error beside the list.
 func chosen(c *config.Config, endpoint string, ids []string) ([]remotewrite.Letter, error) {
 	letters, err := remotewrite.Letters(remotewrite.DeadLetterFolder(c.Storage.Path), endpoint)
+	known := func(e config.RemoteWrite) bool { return e.Name == endpoint }
+	if endpoint != "" && len(letters) == 0 && !slices.ContainsFunc(c.RemoteWrite, known) {
+		err = errors.Join(err, fmt.Errorf("deadletter: no endpoint is called %s, and there are no letters of one that was", endpoint))
+	}
 	if len(ids) == 0 {
 		return letters, err
 	}
@@ -142,7 +146,11 @@ func printLetters(w io.Writer, letters []remotewrite.Letter) error {
 		if len(l.Series) > 0 {
 			first = l.Series[0]
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Endpoint, l.ID, l.Time.Format(time.RFC3339), l.Reason,
+		reason := string(l.Reason)
+		if l.Unconfirmed {
+			reason += ", unconfirmed"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Endpoint, l.ID, l.Time.Format(time.RFC3339), reason,
 			l.Samples, l.Histograms, l.Exemplars, l.Bytes, first, answerTo(&l))
 	}
 	return t.Flush()
@@ -151,8 +159,9 @@ func printLetters(w io.Writer, letters []remotewrite.Letter) error {
 // answerTo is what the receiver has said to a letter, on one line.
 func answerTo(l *remotewrite.Letter) string {
 	words, _, _ := strings.Cut(l.Words, "\n")
+	words = printable(words)
 	if l.Status != 0 {
-		words = strings.TrimSpace(fmt.Sprintf("%d %s", l.Status, printable(words)))
+		words = strings.TrimSpace(fmt.Sprintf("%d %s", l.Status, words))
 	}
 	if w := l.Written; w != nil {
 		words = fmt.Sprintf("%s (partly stored: %d samples, %d histograms, %d exemplars)", words, w.Samples, w.Histograms, w.Exemplars)

@@ -153,15 +153,17 @@ func TestPrintLetters(t *testing.T) {
 		letter(400, "first\nsecond", nil),
 		letter(200, "", &remotewrite.Written{Samples: 3}),
 		letter(400, "duplicate sample", &remotewrite.Written{Samples: 4}),
+		{Endpoint: "m", ID: "2", Time: at, Reason: remotewrite.ReasonRejected, Unconfirmed: true, Words: "\x1b[2J", Samples: 5},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `ENDPOINT  ID  GIVEN UP              REASON    SAMPLES  HISTOGRAMS  EXEMPLARS  BYTES  FIRST SERIES  ANSWER
-m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    connection refused
-m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    400 first
-m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    200 (partly stored: 3 samples, 0 histograms, 0 exemplars)
-m         1   2026-03-01T12:00:00Z  rejected  5        0           0          0                    400 duplicate sample (partly stored: 4 samples, 0 histograms, 0 exemplars)
+	want := `ENDPOINT  ID  GIVEN UP              REASON                 SAMPLES  HISTOGRAMS  EXEMPLARS  BYTES  FIRST SERIES  ANSWER
+m         1   2026-03-01T12:00:00Z  rejected               5        0           0          0                    connection refused
+m         1   2026-03-01T12:00:00Z  rejected               5        0           0          0                    400 first
+m         1   2026-03-01T12:00:00Z  rejected               5        0           0          0                    200 (partly stored: 3 samples, 0 histograms, 0 exemplars)
+m         1   2026-03-01T12:00:00Z  rejected               5        0           0          0                    400 duplicate sample (partly stored: 4 samples, 0 histograms, 0 exemplars)
+m         2   2026-03-01T12:00:00Z  rejected, unconfirmed  5        0           0          0                    "\x1b[2J"
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

@@ -192,14 +192,22 @@ func (s *Shipper) conclude(f *flight, r *request, got wal.Totals, reason Reason,
 	got = least(got, rest)
 	r.outcome.sent = r.outcome.sent.Add(got)
 	if lost := rest.Sub(got); !lost.IsZero() {
-		if givenUp := reason == ReasonIsolationLimit || reason == ReasonMaxBlock; givenUp || known && !p.doubt {
-			r.outcome.drop(reason, lost)
-		} else {
+		unconfirmed := p.unconfirmed(reason, known)
+		if unconfirmed {
 			r.outcome.unconfirmed = r.outcome.unconfirmed.Add(lost)
+		} else {
+			r.outcome.drop(reason, lost)
 		}
-		s.reportLost(a, reason, lost, p.doubt)
+		s.reportLost(a, Refusal{Reason: reason, Unconfirmed: unconfirmed, Lost: lost}, unconfirmed && p.doubt)
 	}
 	s.leave(f, r)
+}
+
+// unconfirmed tells whether p, if it is given up for reason, may be stored and
+// is to be counted so. known says that the receiver has nothing of it from this
+// attempt. Some reasons say by themselves that nobody knows.
+func (p *piece) unconfirmed(reason Reason, known bool) bool {
+	return reason != ReasonIsolationLimit && reason != ReasonMaxBlock && (p.doubt || !known)
 }
 
 // leave takes the next piece of r from what is left of it.

@@ -139,6 +139,113 @@ func TestResend(t *testing.T) {
 	})
 }
 
+// TestResendIsBelieved by what the receiver says it has written.
+func TestResendIsBelieved(t *testing.T) {
+	write := func(samples string) func(w http.ResponseWriter) {
+		return func(w http.ResponseWriter) { w.Header().Set(headerSamplesWritten, samples) }
+	}
+	for name, c := range map[string]struct {
+		configured config.Protocol
+		answer     func(w http.ResponseWriter)
+		kept       string // in the error; empty: the letter goes
+	}{
+		"all":                         {answer: write("5")},
+		"a part":                      {answer: write("4"), kept: "4 of 5 samples"},
+		"nothing is said":             {answer: func(http.ResponseWriter) {}, kept: "does not say"},
+		"nothing is said, configured": {configured: config.ProtocolV2, answer: func(http.ResponseWriter) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, f, o := backlog(t)
+			o.Endpoint.Protocol = c.configured
+			s, path := isolating(t, o)
+			s.learned.Confirmed = true
+			due, at := j.family("due", 5), epoch.Add(-time.Minute)
+			j.appendRound(at, wal.Round{
+				Samples:   round(due, at, 1),
+				Exemplars: []wal.Exemplar{{Series: due[0], T: at.UnixMilli(), V: 1}}, // none is ever written
+			})
+			f.says(http.StatusConflict, "no")
+			s.drain(epoch)
+			r, err := NewResender(o.Endpoint, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			f.answers(func(w http.ResponseWriter, _ post) { c.answer(w) })
+			_, err = r.Resend(t.Context(), lettersOf(t, path)[0])
+			if left := len(lettersOf(t, path)); (err != nil) != (c.kept != "") || left != map[bool]int{true: 1}[c.kept != ""] {
+				t.Errorf("%d letters are left, %v", left, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), c.kept) {
+				t.Errorf("the error is %v, want %q", err, c.kept)
+			}
+		})
+	}
+}
+
+// A letter and the status page say unconfirmed where the books do.
+func TestUnconfirmedIsShown(t *testing.T) {
+	for name, c := range map[string]struct {
+		rounds int
+		before int // status of an earlier attempt
+		want   bool
+		do     string
+	}{
+		"rejected":                   {rounds: 1, do: "out_of_order_time_window"},
+		"several samples per series": {rounds: 2, want: true, do: "out_of_order_time_window"},
+		"sent before":                {rounds: 1, before: http.StatusBadGateway, want: true, do: "look at the receiver"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, f, o := backlog(t)
+			o.Endpoint.Protocol = config.ProtocolV1
+			s, path := isolating(t, o)
+			due := j.family("due", 5)
+			for i := range c.rounds {
+				at := epoch.Add(time.Duration(i-60) * time.Second)
+				j.append(at, round(due, at, 1)...)
+			}
+			now := epoch
+			if c.before != 0 {
+				f.says(c.before, "")
+				now = now.Add(s.step(now))
+			}
+			f.says(http.StatusBadRequest, "out of order sample")
+			s.drain(now)
+			if l := s.balance(); l.Unconfirmed.IsZero() == c.want {
+				t.Fatalf("ledger is %+v", l)
+			}
+			if letters := lettersOf(t, path); len(letters) != 1 || letters[0].Unconfirmed != c.want {
+				t.Errorf("letters are %+v", letters)
+			}
+			if r := s.Status().Refusal; r.Unconfirmed != c.want || !strings.Contains(r.Do, c.do) {
+				t.Errorf("the last refusal is %+v", r)
+			}
+			if out := s.log.String(); !strings.Contains(out, c.do) {
+				t.Errorf("the log is\n%s", out)
+			}
+		})
+	}
+}
+
+// A refusal of what was sent before hides no real one behind it.
+func TestRefusalAfterOneInDoubt(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.Queue.MaxSamplesPerSend = 3
+	o.Endpoint.Protocol = config.ProtocolV1
+	s, _ := isolating(t, o)
+	j.appendDue(6)
+	f.says(http.StatusBadGateway, "") // to the first request of two
+	now := epoch.Add(s.step(epoch))
+	f.says(http.StatusBadRequest, "out of order sample")
+	s.drain(now)
+	out := s.log.String()
+	for _, want := range []string{"may have from an earlier attempt", "refused samples for good", "came too late"} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("the log does not say %q once:\n%s", want, out)
+		}
+	}
+}
+
 // TestPartlyWritten has a receiver of 2.0 say that it has written less than it
 // was sent.
 func TestPartlyWritten(t *testing.T) {
@@ -207,7 +314,7 @@ func TestLetterIsWhatWasRefused(t *testing.T) {
 		})
 		f.says(http.StatusServiceUnavailable, "later")
 		s.drain(epoch)
-		s.keepLetter(&s.window.requests[0], ReasonRejected, &answer{protocol: refused, status: 422, words: "no"}, epoch)
+		s.keepLetter(&s.window.requests[0], ReasonRejected, &answer{protocol: refused, status: 422, words: "no"}, false, epoch)
 
 		letters := lettersOf(t, path)
 		if len(letters) != 1 || letters[0].Protocol != refused {

@@ -116,7 +116,7 @@ func (s *Shipper) park(f *flight, r *request, now time.Time) {
 
 // refuse gives up the next piece of r: into the dead letter and the books.
 func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known bool, now time.Time) {
-	s.keepLetter(r, reason, a, now)
+	s.keepLetter(r, reason, a, r.next().unconfirmed(reason, known), now)
 	s.conclude(f, r, wal.Totals{}, reason, a, known)
 }
 
@@ -126,7 +126,7 @@ func (s *Shipper) refuse(f *flight, r *request, reason Reason, a *answer, known 
 // it is told to, and sent again they fare no better.
 func (s *Shipper) keepMissing(r *request, got wal.Totals, a *answer, now time.Time) {
 	if p := r.next(); got.Samples < p.counts.Samples || got.Histograms < p.counts.Histograms {
-		s.keepLetter(r, ReasonRejected, a, now)
+		s.keepLetter(r, ReasonRejected, a, p.unconfirmed(ReasonRejected, true), now)
 	}
 }
 
@@ -135,14 +135,14 @@ const namedInLetter = 3
 
 // keepLetter writes the next piece of r to the dead letter, as the request was
 // that a is the answer to.
-func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, now time.Time) {
+func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, unconfirmed bool, now time.Time) {
 	p := r.next()
 	counts := p.counts
 	if a.protocol == config.ProtocolV1 {
 		counts = counts.Sub(s.window.unsupported(p))
 	}
 	l := Letter{
-		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Status: a.status, Words: a.words, Protocol: a.protocol,
+		Endpoint: s.endpoint.Name, Time: now.UTC(), Reason: reason, Unconfirmed: unconfirmed, Status: a.status, Words: a.words, Protocol: a.protocol,
 		Appended: time.UnixMilli(s.window.oldest).UTC(), Window: s.window.end.Seq, Series: s.window.names(p, namedInLetter),
 		Samples: counts.Samples, Histograms: counts.Histograms, Exemplars: counts.Exemplars,
 	}

@@ -18,18 +18,23 @@ import (
 
 // Letter describes a request in the dead letter.
 type Letter struct {
-	Endpoint   string          `json:"endpoint"`
-	Time       time.Time       `json:"time"` // when it was given up
-	Reason     Reason          `json:"reason"`
-	Status     int             `json:"status"` // of the last answer; 0: there was none
-	Words      string          `json:"words"`  // of the receiver, or why there was no answer
-	Protocol   config.Protocol `json:"protocol"`
-	Appended   time.Time       `json:"appended"` // when the oldest of what was sent with it was appended to the log
-	Window     uint64          `json:"window"`   // sequence number of the last frame of what was sent with it
-	Series     []string        `json:"series"`   // the first few in it
-	Samples    uint64          `json:"samples"`
-	Histograms uint64          `json:"histograms"`
-	Exemplars  uint64          `json:"exemplars"`
+	Endpoint string          `json:"endpoint"`
+	Time     time.Time       `json:"time"` // when it was given up
+	Reason   Reason          `json:"reason"`
+	Status   int             `json:"status"` // of the last answer; 0: there was none
+	Words    string          `json:"words"`  // of the receiver, or why there was no answer
+	Protocol config.Protocol `json:"protocol"`
+	Appended time.Time       `json:"appended"` // when the oldest of what was sent with it was appended to the log
+	Window   uint64          `json:"window"`   // sequence number of the last frame of what was sent with it
+	Series   []string        `json:"series"`   // the first few in it
+
+	// Unconfirmed says that it was counted as unconfirmed and not under Reason:
+	// the receiver may have it, or a part of it.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
+
+	Samples    uint64 `json:"samples"`
+	Histograms uint64 `json:"histograms"`
+	Exemplars  uint64 `json:"exemplars"`
 
 	// Written is what the receiver says it has stored of the request; nil if
 	// it has not said so, or nothing.

@@ -72,6 +72,7 @@ type Shipper struct {
 	declined   map[config.Protocol]bool // by the endpoint, since it last took something
 	said       string                   // fault that the endpoint was last logged for
 	rejecting  bool                     // the receiver refuses samples, and that has been said
+	repeating  bool                     // it refuses what it may have already, and that has been said
 	rejectedAt time.Time                // when it last did
 	bare       bool                     // it has been said that the receiver does not store exemplars
 	uncounted  bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
@@ -200,8 +201,8 @@ func (s *Shipper) settle(now time.Time) {
 	switch {
 	case !s.outcome.whole():
 		s.rejectedAt = now
-	case s.rejecting && now.Sub(s.rejectedAt) >= takesAll:
-		s.rejecting = false
+	case (s.rejecting || s.repeating) && now.Sub(s.rejectedAt) >= takesAll:
+		s.rejecting, s.repeating = false, false
 		s.logger.Info("the receiver takes everything again")
 	}
 	s.pace.settled()

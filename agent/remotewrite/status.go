@@ -52,11 +52,12 @@ type Status struct {
 // Refusal is the last answer since the start that had samples given up or
 // unconfirmed. It is zero where there was none.
 type Refusal struct {
-	Time   time.Time
-	Reason Reason     // of what was given up
-	Lost   wal.Totals // by that answer
-	Words  string     // the answer
-	Do     string     // what would have the receiver take such samples
+	Time        time.Time
+	Reason      Reason     // of what was given up
+	Unconfirmed bool       // it is counted as unconfirmed and not under Reason
+	Lost        wal.Totals // by that answer
+	Words       string     // the answer
+	Do          string     // what would have the receiver take such samples
 }
 
 // health is what a Status says beside the ledger. The loop writes it with the
@@ -133,8 +134,11 @@ func (s *Shipper) noteState(state EndpointState, words, do string, at time.Time)
 }
 
 // reportLost notes that samples were given up, and logs it when that begins.
-// Exemplars are not worth what is there already, and are said apart.
-func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bool) {
+// What is refused when it is sent again may be there from before, and says
+// nothing of what the receiver takes; nor do exemplars, which are not worth what
+// is there already. Both are said apart.
+func (s *Shipper) reportLost(a *answer, r Refusal, again bool) {
+	lost := r.Lost
 	if lost.Samples == 0 && lost.Histograms == 0 {
 		if !s.bare {
 			s.bare = true
@@ -143,16 +147,20 @@ func (s *Shipper) reportLost(a *answer, reason Reason, lost wal.Totals, doubt bo
 		}
 		return
 	}
+	r.Time, r.Words, r.Do = a.at, a.String(), a.remedy()
+	said, what := &s.rejecting, "the receiver refused samples for good; they are counted, and this is not said again until it has taken everything for ten minutes"
+	if again {
+		r.Do = "look at the receiver: it refuses what it has already, so they may be there, from an attempt whose answer was lost; sql2metrics deadletter list shows which they are"
+		said, what = &s.repeating, "the receiver refused samples that it may have from an earlier attempt; they are counted as unconfirmed, and this is not said again until it has taken everything for ten minutes"
+	}
 	s.mu.Lock()
-	s.health.refusal = Refusal{Time: a.at, Reason: reason, Lost: lost, Words: a.String(), Do: a.remedy()}
+	s.health.refusal = r
 	s.mu.Unlock()
-	if s.rejecting {
+	if *said {
 		return
 	}
-	s.rejecting = true
-	s.logger.Warn("the receiver refused samples for good; they are counted, and this is not said again until it has taken everything for ten minutes",
-		"answer", a.String(), "reason", reason, "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars,
-		"sent_before", doubt, "do", a.remedy())
+	*said = true
+	s.logger.Warn(what, "answer", a.String(), "reason", r.Reason, "samples", lost.Samples, "histograms", lost.Histograms, "exemplars", lost.Exemplars, "do", r.Do)
 }
 
 // report notes trouble with the log, and logs when it begins and when it ends.

@@ -45,7 +45,7 @@ func TestStatusPage(t *testing.T) {
 				Protocol: "2.0",
 			},
 			Refusal: remotewrite.Refusal{
-				Time: now.Add(-time.Minute), Reason: remotewrite.ReasonRejected, Lost: wal.Totals{Samples: 7},
+				Time: now.Add(-time.Minute), Reason: remotewrite.ReasonRejected, Unconfirmed: true, Lost: wal.Totals{Samples: 7},
 				Words: "400 Bad Request: out of order", Do: "open the window",
 			},
 		},
@@ -64,7 +64,7 @@ func TestStatusPage(t *testing.T) {
 		"Unconfirmed: 2 samples, 0 histograms, 0 exemplars",
 		"Dropped, evicted: 0 samples, 1 histograms, 0 exemplars",
 		"Dropped, rejected: 7 samples, 0 histograms, 0 exemplars",
-		"Last refusal: 7 samples, 0 histograms, 0 exemplars at 2026-03-01T11:59:00Z, rejected",
+		"Last refusal: 7 samples, 0 histograms, 0 exemplars at 2026-03-01T11:59:00Z, rejected, counted as unconfirmed",
 		"Its answer: 400 Bad Request: out of order",
 		"What to do: open the window",
 		"Protocol: 2.0",
