@@ -14,6 +14,9 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 	r, a := &s.window.requests[f.request], &f.answer
 	a.at = now
 	s.metrics.landed(f)
+	if a.err == nil {
+		s.pace.throttle.took(f.took)
+	}
 
 	spoke2 := f.protocol == config.ProtocolV2 && a.counted
 	if spoke2 && !s.learned.Confirmed {

@@ -7,7 +7,8 @@ const (
 	// up is held to, and timesLive how often the live rate.
 	slowestCatchUp = 20_000
 	timesLive      = 20
-	// burst is for how long a throttle that was not used may be made up for.
+	// burst is for how long a throttle that was not used may be made up for, at
+	// least: an answer that takes longer is made up for as a whole.
 	burst = 250 * time.Millisecond
 	// measure is how often the live rate is looked at, and memory for how long
 	// a look counts.
@@ -27,7 +28,8 @@ type throttle struct {
 	appended uint64        // when it was looked at
 	looked   time.Time
 
-	tokens float64 // samples that may go at once; below zero: of time to come
+	answer time.Duration // how long the last one took
+	tokens float64       // samples that may go at once; below zero: of time to come
 	filled time.Time
 	until  time.Time // nothing may go before; zero: it may
 }
@@ -48,6 +50,11 @@ func (t *throttle) observe(now time.Time, appended uint64) {
 	t.looked, t.appended = now, appended
 }
 
+// took notes how long an answer took. A step has one time from its beginning to
+// its end, so that what could have gone while it waited for answers goes with
+// the next one.
+func (t *throttle) took(answer time.Duration) { t.answer = answer }
+
 // rate is how many samples per second may go.
 func (t *throttle) rate() float64 {
 	if t.configured > 0 {
@@ -65,7 +72,7 @@ func (t *throttle) admit(now time.Time, samples int) bool {
 	}
 	rate := t.rate()
 	if passed := now.Sub(t.filled); passed > 0 {
-		t.tokens = min(t.tokens+rate*passed.Seconds(), rate*burst.Seconds())
+		t.tokens = min(t.tokens+rate*passed.Seconds(), rate*max(burst, t.answer).Seconds())
 		t.filled = now
 	}
 	if t.tokens <= 0 {

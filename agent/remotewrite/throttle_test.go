@@ -147,3 +147,38 @@ func TestBacklogBeforeTheFirstStep(t *testing.T) {
 		t.Errorf("ledger is %+v, want 30 samples pending since %v", l, epoch.Add(time.Hour))
 	}
 }
+
+// TestCatchUpOutrunsASlowReceiver has answers take so long that what may go at
+// once is little beside what is appended meanwhile.
+func TestCatchUpOutrunsASlowReceiver(t *testing.T) {
+	const live, shards, request = 1000, 8, 2000
+	for _, latency := range []time.Duration{10 * time.Millisecond, time.Second, 8 * time.Second, 30 * time.Second} {
+		t.Run(latency.String(), func(t *testing.T) {
+			th := throttle{behind: true}
+			now, appended := epoch, uint64(0)
+			for range 60 {
+				th.observe(now, appended)
+				now = now.Add(5 * time.Second)
+				appended += 5 * live
+			}
+			sent, begin := 0, now
+			for now.Sub(begin) < 10*time.Minute {
+				n := 0
+				for n < shards && th.admit(now, request) { // a step has one time
+					n++
+				}
+				sent += n * request
+				rest := max(0, th.until.Sub(now))
+				if n > 0 {
+					now = now.Add(latency)
+					th.took(latency)
+				}
+				now = now.Add(rest)
+			}
+			got := float64(sent) / now.Sub(begin).Seconds()
+			if most := min(slowestCatchUp, shards*request/latency.Seconds()); got < 0.9*most || got > 1.1*slowestCatchUp {
+				t.Errorf("%.0f samples per second go, want %.0f, and no more than %d", got, most, slowestCatchUp)
+			}
+		})
+	}
+}
