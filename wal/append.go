@@ -21,7 +21,7 @@ var errClosed = errors.New("log is closed")
 // caller does not append it again. What is refused is refused for good.
 //
 // An error means that the log is closed, or that a round was lost because it
-// is larger than all that may wait, or, with SyncAlways, that the round is in
+// is larger than all that may wait or keeps too much state, or, with SyncAlways, that the round is in
 // the log but not yet safe against power loss, which a later sync makes up for.
 //
 // Anyone may call it; appends are made one after the other.
@@ -51,6 +51,9 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	}
 	l.now = max(l.now, now)
 	l.series.forget(l.now)
+	if len(r.State) > 0 && l.states.sizeWith(r.State) > maxStates {
+		return Appended{}, errStates
+	}
 	if len(l.waiting.rounds) > 0 {
 		return l.wait(Appended{}, copyRound(r))
 	}
@@ -109,6 +112,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	e.reset()
 	if seg.file == nil {
 		e.out = appendSegmentHeader(e.out, seg.header)
+		e.encodeStates(l.states, frameHeader{seq: l.end.Seq, appendedAt: now, before: l.end.Totals})
 	}
 	l.round++
 	h := frameHeader{seq: l.end.Seq, appendedAt: now, before: l.end.Totals}
@@ -167,6 +171,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 		e.exemplars = append(e.exemplars, record.RefExemplar{Ref: l.refer(s.Series, seg), T: s.T, V: s.V, Labels: s.Labels})
 	}
 	if !e.counts().IsZero() {
+		e.states, e.changes = r.State, r.State
 		cut()
 	}
 	return refused
@@ -265,6 +270,9 @@ func (l *Log) commit(seg *openSegment, kept int) {
 			l.grow(seg, int64(len(e.out)))
 		}
 		seg.tail.last = f.header.seq
+		if kept == len(e.frames) {
+			l.states = l.states.with(e.changes)
+		}
 		l.remember(seg, e.out[:f.out])
 	}
 	if seg.file != nil && l.open != seg {

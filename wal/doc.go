@@ -47,7 +47,7 @@
 //	└─────────┴────────────┴───────────────────────┴─────────┴─────────┴─────────
 //
 // Flags: 1 the payload is compressed with zstd, 2 it is a piece of the
-// segment's series table, 4 the samples have their own times; all others are
+// segment's series table or has all states, 4 the samples have their own times; all others are
 // 0. The CRC covers everything after itself. Sequence numbers rise and are
 // never used twice; they may leave gaps. The difference of two running totals
 // is what lies between them: backlog, eviction and damage are counted without
@@ -60,6 +60,12 @@
 // other. A series comes with the first frame that uses it, and when a segment
 // is sealed its whole table once more, in frames of their own that have the
 // sequence number of the last frame and count nothing.
+//
+// A record of type 15 is ours: the states that are kept with the samples. After
+// its type come, for each, the length of the key, the key, the length of the
+// value and one, or zero where it is removed, and the value; lengths are
+// uvarints. It is in the frame with the last samples of its round. A segment
+// begins with all states there are, in a frame like those of the table.
 //
 // After an fdatasync that failed, the kernel may take what it could not write
 // for written. What is not known to be on the disk is therefore written again

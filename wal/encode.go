@@ -34,6 +34,7 @@ type encoder struct {
 	histograms []record.RefHistogramSample
 	floats     []record.RefFloatHistogramSample
 	exemplars  []record.RefExemplar
+	states     []State
 	bytes      int // estimate of its payload, never too low
 	minT, maxT int64
 	record     []byte
@@ -44,6 +45,7 @@ type encoder struct {
 	frames    []encodedFrame
 	taken     []takenItem
 	described []*Series // series whose metadata is in the round
+	changes   []State   // the round's
 }
 
 // encodedFrame says where a frame ends in each of the round's buffers, so
@@ -81,6 +83,7 @@ func (e *encoder) reset() {
 	clear(e.taken)
 	clear(e.described)
 	e.out, e.frames, e.taken, e.described = e.out[:0], e.frames[:0], e.taken[:0], e.described[:0]
+	e.changes = nil
 }
 
 // resetFrame begins a frame. What holds pointers is cleared: a round that is
@@ -93,6 +96,7 @@ func (e *encoder) resetFrame() {
 	clear(e.exemplars)
 	e.series, e.metadata, e.samples = e.series[:0], e.metadata[:0], e.samples[:0]
 	e.histograms, e.floats, e.exemplars = e.histograms[:0], e.floats[:0], e.exemplars[:0]
+	e.states = nil
 	e.bytes, e.minT, e.maxT = 0, 0, 0
 }
 
@@ -153,6 +157,9 @@ func (e *encoder) encodeFrame(h frameHeader) frameHeader {
 	if len(e.floats) > 0 {
 		rec, _ := e.records.FloatHistogramSamples(e.floats, e.record[:0])
 		e.appendRecord(rec)
+	}
+	if len(e.states) > 0 {
+		e.appendRecord(appendStates(e.record[:0], e.states))
 	}
 
 	var space [frameHeaderSize]byte

@@ -90,6 +90,7 @@ type Log struct {
 	floor  int64    // largest time of a sample in the log, own-time frames left out
 	round  uint64
 	series seriesTable
+	states states
 	enc    *encoder
 
 	segments      []segment // oldest first, the open one last

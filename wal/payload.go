@@ -24,6 +24,8 @@ type payloadDecoder struct {
 	raw      []byte
 	series   []record.RefSeries
 	metadata []record.RefMetadata
+	states   []State // what has been decoded, where it is wanted
+	stateful bool    // it is
 }
 
 func newPayloadDecoder() *payloadDecoder {
@@ -94,6 +96,12 @@ func (f *Frame) decoded() Totals {
 
 func (d *payloadDecoder) decodeRecord(rec []byte, table *[]SeriesEntry, f *Frame) (err error) {
 	typ := record.Type(rec[0])
+	if typ == recordState {
+		if d.stateful {
+			d.states, err = decodeStates(rec, d.states)
+		}
+		return err
+	}
 	if f == nil && typ != record.Series && typ != record.Metadata {
 		return nil
 	}

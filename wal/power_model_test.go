@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type powerModel struct {
 	next    float64 // the value of the next sample
 	log     []float64
 	risky   map[int]bool // may be damaged
+	rounds  []float64    // the last sample of each
+	rotten  float64      // the newest sample when the end of the log may have rotted
 	waiting []float64
 	lost    Totals
 	synced  int // samples that a sync has covered
@@ -83,6 +86,13 @@ func (m *powerModel) append() {
 		r.Histograms = append(r.Histograms, Histogram{Series: s, T: at, H: &histogram.Histogram{Schema: 1, Count: 2, Sum: m.next,
 			PositiveSpans: []histogram.Span{{Length: 1}}, PositiveBuckets: []int64{2}}})
 		r.Exemplars = append(r.Exemplars, Exemplar{Series: s, T: at, V: m.next, Labels: labels.FromStrings("trace_id", fmt.Sprint(m.next))})
+	}
+	// The state of a round is its last sample, and sometimes much more.
+	last := r.Samples[n-1].V
+	m.rounds = append(m.rounds, last)
+	r.State = []State{{"last", binary.LittleEndian.AppendUint64(nil, uint64(last))}}
+	if m.rng.IntN(20) == 0 {
+		r.State = append(r.State, State{fmt.Sprint(m.rng.IntN(5)), make([]byte, m.rng.IntN(2000))})
 	}
 	out, err := m.l.Append(r, m.now)
 	if err != nil || int(out.Appended.Samples+out.Kept.Samples) != n {
@@ -192,5 +202,28 @@ func (m *powerModel) check(e *powerEndpoint, f *Frame) {
 	}
 	if len(got) > 0 {
 		m.Fatalf("%s gets %d samples that are not between %d and %d, first %+v", e.name, len(got), from, to, got[0])
+	}
+}
+
+// checkState compares the state that is left with the samples that are: it is
+// that of the newest round which is there whole, or of one before if that may
+// be damaged.
+func (m *powerModel) checkState() {
+	m.Helper()
+	var got, most, least float64
+	if b := m.l.State("last"); b != nil {
+		got = float64(binary.LittleEndian.Uint64(b))
+	}
+	for _, last := range m.rounds {
+		i, there := slices.BinarySearch(m.log, last)
+		if there {
+			most = last
+		}
+		if there && !m.risky[i] && last > m.rotten {
+			least = last
+		}
+	}
+	if got > most || got < least {
+		m.Fatalf("state is of sample %v, and the newest round left ends with %v or %v", got, least, most)
 	}
 }

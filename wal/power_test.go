@@ -194,6 +194,7 @@ func (m *powerModel) rot() {
 // rotAny damages a few bytes of any segment, the newest one too, while no log
 // is open.
 func (m *powerModel) rotAny() {
+	m.rotten = m.next
 	i := m.rng.IntN(len(m.l.segments))
 	s := m.l.segments[i]
 	f := m.d.files[m.l.segmentPath(s.first)]
@@ -237,6 +238,7 @@ func (m *powerModel) restart(cut bool) {
 			m.rotAny()
 		}
 		m.open()
+		m.checkState()
 		// Whatever has rotted, an end that was orderly is known.
 		if got := int(m.l.Stats().Appended.Samples); got != len(m.log) {
 			m.Fatalf("log has %d samples after an orderly end, model %d", got, len(m.log))
@@ -269,6 +271,7 @@ func (m *powerModel) reopen() {
 		delete(m.risky, i)
 	}
 	m.log = m.log[:n]
+	m.checkState()
 	if m.rng.IntN(2) == 0 {
 		m.synced = int(m.l.Stats().Synced.Totals.Samples) // by Open
 		if m.synced != n {

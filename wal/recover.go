@@ -153,6 +153,7 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	if l.end != (Position{}) {
 		return true, f.Close()
 	}
+	l.recoverStates(i, t, whole)
 	l.end = Position{Seq: s.first - 1, Segment: s.first, Offset: t.end, Totals: h.start}
 	if t.frames > 0 {
 		l.end.Seq, l.end.Totals = t.seq, t.totals
@@ -173,6 +174,29 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 	}
 	l.open.tableLen = len(t.series) - 1
 	return true, nil
+}
+
+// recoverStates takes the states from the segment with the log's end, which has
+// them all, and where a part of it is missing from the ones before as well.
+func (l *Log) recoverStates(i int, t segmentTail, whole bool) {
+	changes, all := t.states, whole && t.frames > 0 && !t.damaged
+	for i--; i >= 0 && !all; i-- {
+		s := l.segments[i]
+		if !s.readable() {
+			continue
+		}
+		f, err := l.fs.OpenFile(opRecover, l.segmentPath(s.first), os.O_RDONLY, 0)
+		if err != nil {
+			continue
+		}
+		t, err := scanTail(frameScanner{file: f, blank: true}, segmentHeader{first: s.first})
+		f.Close()
+		if err != nil {
+			continue
+		}
+		changes, all = append(t.states, changes...), !s.headless && t.frames > 0 && !t.damaged
+	}
+	l.states = states(nil).with(changes)
 }
 
 // removePart removes a segment that was to be written again when the process
@@ -221,11 +245,14 @@ type segmentTail struct {
 	sealed  bool
 	damaged bool // what comes before the end is not all readable
 	series  []SeriesEntry
+	states  []State // in order
 }
 
 func scanTail(frames frameScanner, h segmentHeader) (t segmentTail, err error) {
 	payloads := newPayloadDecoder()
 	defer payloads.close()
+	payloads.stateful = true
+	defer func() { t.states = payloads.states }()
 	t.floor = noFloor
 	t.series = make([]SeriesEntry, 1, 64)
 	var off int64

@@ -31,6 +31,7 @@ type tailStart struct {
 	totals Totals
 	floor  int64
 	table  int // length of the segment's series table
+	states states
 }
 
 // remember keeps a copy of what has been written to a segment.
@@ -72,7 +73,7 @@ func (l *Log) synced(seg *openSegment, size int64, at tailStart) {
 
 // here is where the log stands in its open segment.
 func (l *Log) here() tailStart {
-	return tailStart{l.end.Seq, l.end.Totals, l.floor, l.open.tableLen}
+	return tailStart{l.end.Seq, l.end.Totals, l.floor, l.open.tableLen, l.states}
 }
 
 // rewriteFailed writes what a failed sync has left in doubt to new segments.
@@ -153,7 +154,9 @@ func (l *Log) encodeAgain(old *openSegment) (segment, []byte) {
 	h.first, h.start, h.floor = t.end.seq+1, t.end.totals, t.end.floor
 	l.enc.reset()
 	l.enc.out = appendSegmentHeader(l.enc.out, h)
-	l.encodeTable(old.table[1:1+t.end.table], frameHeader{seq: t.end.seq, appendedAt: l.now, before: t.end.totals})
+	begin := frameHeader{seq: t.end.seq, appendedAt: l.now, before: t.end.totals}
+	l.enc.encodeStates(t.end.states, begin)
+	l.encodeTable(old.table[1:1+t.end.table], begin)
 	b := append(slices.Clone(l.enc.out), t.bytes...)
 	return segment{first: h.first, created: h.created, start: h.start, size: int64(len(b))}, b
 }

@@ -41,6 +41,9 @@ type Round struct {
 	Samples    []Sample
 	Histograms []Histogram
 	Exemplars  []Exemplar
+	// State is what is kept with the samples: it goes into the frame that holds
+	// the last of them, and nowhere if the log refuses all of them.
+	State []State
 	// OwnTime says that the samples' times come from the data and not from the clock.
 	OwnTime bool
 	// Booked, if set, is called once with what Append returns of the round, in

@@ -41,7 +41,7 @@ func (l *Log) newSegment(now int64) *openSegment {
 	return &openSegment{
 		header: segmentHeader{version: l.o.version, id: l.id, first: l.end.Seq + 1, created: now, start: l.end.Totals, floor: l.floor},
 		table:  make([]*Series, 1, 64),
-		tail:   tail{end: tailStart{seq: l.end.Seq, totals: l.end.Totals, floor: l.floor}},
+		tail:   tail{end: tailStart{seq: l.end.Seq, totals: l.end.Totals, floor: l.floor, states: l.states}},
 	}
 }
 

@@ -120,6 +120,7 @@ func copyRound(r *Round) waitingRound {
 		Samples:    slices.Clone(r.Samples),
 		Histograms: slices.Clone(r.Histograms),
 		Exemplars:  slices.Clone(r.Exemplars),
+		State:      cloneStates(r.State),
 		OwnTime:    r.OwnTime,
 		again:      r.again,
 	}}
@@ -130,7 +131,7 @@ func copyRound(r *Round) waitingRound {
 // copyTaken copies those items of a round that the encoder took, without what
 // has been written of them.
 func copyTaken(r *Round, taken []takenItem) waitingRound {
-	w := waitingRound{Round: Round{OwnTime: r.OwnTime, again: r.again}}
+	w := waitingRound{Round: Round{State: cloneStates(r.State), OwnTime: r.OwnTime, again: r.again}}
 	next := func(s *Series, t int64, exemplar bool) bool {
 		if len(taken) == 0 || taken[0] != (takenItem{s, t, exemplar}) {
 			return false
@@ -193,7 +194,7 @@ func (w *waitingRound) size() int {
 	for i := range w.Exemplars {
 		bytes += 40 + exemplarLabelBytes(w.Exemplars[i].Labels)
 	}
-	return bytes
+	return bytes + states(nil).sizeWith(w.State)
 }
 
 func exemplarLabelBytes(lset labels.Labels) int { return int(2 * lset.ByteSize()) }

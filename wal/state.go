@@ -1,0 +1,155 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/prometheus/prometheus/tsdb/record"
+)
+
+// maxStates is how many bytes all states may have together. A frame has room
+// for them beside its samples.
+const maxStates = 2 << 20
+
+// recordState is our own type of record, beside those of tsdb/record.
+const recordState record.Type = 15
+
+// errStates is why a round is not appended that would keep too much state.
+var errStates = errors.New("all states together would be more than 2 MiB; keep less of it, such as by fewer series")
+
+// State is a small value that whoever appends wants to find again after a
+// restart, as it was with the samples that the log has then: neither the one nor
+// the other is there alone. The value replaces what the key had; one that is
+// nil removes it.
+type State struct {
+	Key   string
+	Value []byte
+}
+
+// State returns the value that was last appended with the key; nil if there is
+// none. The caller does not change it. Anyone may call it at any time; it waits
+// for a running Append.
+func (l *Log) State(key string) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.states[key]
+}
+
+// states are all that are kept. They are never changed, only replaced, so that
+// whoever holds them knows what they were at a time.
+type states map[string][]byte
+
+// with returns the states after some changes, of which nothing is kept.
+func (s states) with(changes []State) states {
+	if len(changes) == 0 {
+		return s
+	}
+	after := make(states, len(s)+len(changes))
+	maps.Copy(after, s)
+	for _, c := range changes {
+		if c.Value == nil {
+			delete(after, c.Key)
+		} else {
+			after[c.Key] = slices.Clone(c.Value)
+		}
+	}
+	return after
+}
+
+// sizeWith bounds what the states take in a frame after some changes.
+func (s states) sizeWith(changes []State) (bytes int) {
+	for key, value := range s {
+		bytes += stateBytes(key, value)
+	}
+	for _, c := range changes {
+		bytes += stateBytes(c.Key, c.Value)
+		if old, ok := s[c.Key]; ok {
+			bytes -= stateBytes(c.Key, old)
+		}
+	}
+	return bytes
+}
+
+func stateBytes(key string, value []byte) int {
+	return 2*binary.MaxVarintLen32 + len(key) + len(value)
+}
+
+func cloneStates(all []State) []State {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Value = slices.Clone(all[i].Value)
+	}
+	return all
+}
+
+// list is all of s, in order of the keys.
+func (s states) list() []State {
+	all := make([]State, 0, len(s))
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		all = append(all, State{key, s[key]})
+	}
+	return all
+}
+
+// encodeStates appends a frame with all states, for the beginning of a segment.
+func (e *encoder) encodeStates(s states, h frameHeader) {
+	if len(s) == 0 {
+		return
+	}
+	e.states = s.list()
+	h.flags = flagTable
+	e.encodeFrame(h)
+}
+
+// appendStates appends a record: the type, and for each state the length of its
+// key, its key, the length of its value and one, or zero where it is removed,
+// and its value. The lengths are uvarints.
+func appendStates(rec []byte, all []State) []byte {
+	rec = append(rec, byte(recordState))
+	for _, s := range all {
+		rec = binary.AppendUvarint(rec, uint64(len(s.Key)))
+		rec = append(rec, s.Key...)
+		if s.Value == nil {
+			rec = append(rec, 0)
+			continue
+		}
+		rec = binary.AppendUvarint(rec, uint64(len(s.Value))+1)
+		rec = append(rec, s.Value...)
+	}
+	return rec
+}
+
+// decodeStates appends the states of a record to all.
+func decodeStates(rec []byte, all []State) ([]State, error) {
+	rec = rec[1:]
+	field := func(less uint64) ([]byte, bool) {
+		n, w := binary.Uvarint(rec)
+		if w <= 0 || n < less || n-less > uint64(len(rec)-w) {
+			return nil, false
+		}
+		end := w + int(n-less)
+		field := rec[w:end]
+		rec = rec[end:]
+		return field, true
+	}
+	for len(rec) > 0 {
+		key, ok := field(0)
+		if !ok || len(rec) == 0 {
+			return all, errRecord
+		}
+		s := State{Key: string(key)}
+		if rec[0] == 0 {
+			rec = rec[1:]
+		} else {
+			value, ok := field(1)
+			if !ok {
+				return all, errRecord
+			}
+			s.Value = append([]byte{}, value...)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
