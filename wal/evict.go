@@ -13,6 +13,10 @@ import (
 // freeShare bounds MinFree on a small volume: no more than this part of it.
 const freeShare = 10
 
+// maxUnsyncedSegments is how many segments there may be of which none but the
+// oldest is synced before the bound of the log goes before its memory.
+const maxUnsyncedSegments = 4
+
 // bound keeps all three bounds. What has been passed is best removed before.
 func (l *Log) bound(now int64) {
 	others, err := l.measure()
@@ -32,10 +36,9 @@ func (l *Log) bound(now int64) {
 }
 
 // makeRoom removes the oldest segments until so many more bytes fit below
-// MaxBytes. The newest segment stays: it carries the totals and the sequence
-// number on.
+// MaxBytes.
 func (l *Log) makeRoom(bytes int64) {
-	for l.bytes+l.others+bytes > l.o.MaxBytes && len(l.segments) > 1 {
+	for l.bytes+l.others+bytes > l.o.MaxBytes && l.evictable() {
 		if !l.evict("max_bytes") {
 			return
 		}
@@ -45,7 +48,7 @@ func (l *Log) makeRoom(bytes int64) {
 // keepBounds removes the oldest segments until none is older than MaxAge and
 // the volume has MinFree left. The caller holds l.mu.
 func (l *Log) keepBounds(now int64) {
-	for len(l.segments) > 1 && now-l.newestIn(0) > l.o.MaxAge.Milliseconds() {
+	for l.evictable() && now-l.newestIn(0) > l.o.MaxAge.Milliseconds() {
 		if !l.evict("max_age") {
 			return
 		}
@@ -62,12 +65,25 @@ func (l *Log) keepBounds(now int64) {
 	// Not one more than is missing: the space of a segment that is being read
 	// comes free when the reader leaves it.
 	missing := min(l.o.MinFree, size/freeShare) - free
-	for missing > 0 && len(l.segments) > 1 {
+	for missing > 0 && l.evictable() {
 		missing -= l.segments[0].size
 		if !l.evict("min_free") {
 			return
 		}
 	}
+}
+
+// evictable tells whether the oldest segment may go. One after it must have
+// frames that are synced: they carry the totals, the sequence number and the
+// states on. A disk that does not sync is given up on when a few segments wait.
+func (l *Log) evictable() bool {
+	if len(l.segments) < 2 || len(l.segments) > maxUnsyncedSegments {
+		return len(l.segments) >= 2
+	}
+	synced := l.published.get().Synced.Seq
+	return slices.ContainsFunc(l.segments[1:], func(s segment) bool {
+		return s.readable() && s.size > segmentHeaderSize && s.first <= synced
+	})
 }
 
 // newestIn is the latest that the newest frame of a segment can have been

@@ -105,6 +105,7 @@ func TestOneRoundOverTheBound(t *testing.T) {
 	for i := range 5 {
 		now := testStart.Add(time.Duration(i) * time.Second)
 		mustAppend(t, l, roundOf(series, now, 0), now)
+		mustSync(t, l, now)
 	}
 	if s := l.Stats(); s.Segments != 1 || s.Appended.Samples != 5000 || s.Evicted.Samples != 4000 {
 		t.Errorf("%+v", s)

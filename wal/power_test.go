@@ -195,6 +195,9 @@ func (m *powerModel) rot() {
 // is open.
 func (m *powerModel) rotAny() {
 	m.rotten = m.next
+	if len(m.l.segments) == 0 {
+		return
+	}
 	i := m.rng.IntN(len(m.l.segments))
 	s := m.l.segments[i]
 	f := m.d.files[m.l.segmentPath(s.first)]
