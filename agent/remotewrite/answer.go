@@ -33,8 +33,9 @@ const (
 // judge says what an answer means. It is the only place that knows statuses.
 // p is the protocol of the request; mayReword says that the endpoint may be
 // spoken to in either and has not refused the other one just now; confirmed
-// says that the endpoint has shown that it speaks 2.0.
-func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
+// says that the endpoint has shown that it speaks 2.0, and trusted that it knows
+// one version from the other, so that its word is taken where it counts nothing.
+func (a *answer) judge(p config.Protocol, mayReword, confirmed, trusted bool) verdict {
 	switch {
 	case a.err != nil:
 		if token := (*tokenError)(nil); errors.As(a.err, &token) && token.final() {
@@ -46,8 +47,9 @@ func (a *answer) judge(p config.Protocol, mayReword, confirmed bool) verdict {
 		return misconfigured
 	case a.status/100 == 2:
 		// A receiver of 1.0 that does not look at Content-Type finds no series
-		// in a request of 2.0 and is content.
-		if p == config.ProtocolV2 && !a.counted && !confirmed && mayReword {
+		// in a request of 2.0 and is content. One that has counted before may
+		// have been replaced by such a one.
+		if p == config.ProtocolV2 && !a.counted && !trusted && mayReword {
 			return reworded
 		}
 		return accepted

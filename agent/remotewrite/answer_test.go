@@ -1,6 +1,7 @@
 package remotewrite
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,41 +20,43 @@ func TestJudge(t *testing.T) {
 		protocol  config.Protocol
 		forced    bool
 		confirmed bool
+		trusted   bool
 		want      verdict
 	}{
-		"2xx of 1.0":                           {answer{status: 204}, v1, false, false, accepted},
-		"2xx of 2.0 with counts":               {answer{status: 200, counted: true}, v2, false, false, accepted},
-		"2xx of 2.0 without counts":            {answer{status: 200}, v2, false, false, reworded},
-		"2xx of 2.0 without counts, confirmed": {answer{status: 200}, v2, false, true, accepted},
-		"2xx of 2.0 without counts, forced":    {answer{status: 200}, v2, true, false, accepted},
-		"415 to 2.0":                           {answer{status: 415}, v2, false, true, reworded},
-		"415 to 1.0":                           {answer{status: 415}, v1, false, false, reworded},
-		"415, forced":                          {answer{status: 415}, v2, true, false, misconfigured},
-		"400 to 2.0":                           {answer{status: 400}, v2, false, false, reworded},
-		"400 to 2.0, confirmed":                {answer{status: 400}, v2, false, true, refused},
-		"400 to 2.0, forced":                   {answer{status: 400}, v2, true, false, refused},
-		"400 to 1.0":                           {answer{status: 400}, v1, false, false, refused},
-		"409":                                  {answer{status: 409}, v2, false, false, refused},
-		"422":                                  {answer{status: 422}, v1, false, false, refused},
-		"413":                                  {answer{status: 413}, v1, false, false, tooLarge},
-		"429":                                  {answer{status: 429}, v1, false, false, unavailable},
-		"500":                                  {answer{status: 500}, v2, false, false, unavailable},
-		"503":                                  {answer{status: 503}, v1, false, false, unavailable},
-		"599":                                  {answer{status: 599}, v1, false, false, unavailable},
-		"no status":                            {answer{err: http.ErrHandlerTimeout}, v1, false, false, unavailable},
-		"301":                                  {answer{status: 301}, v1, false, false, misconfigured},
-		"401":                                  {answer{status: 401}, v1, false, false, misconfigured},
-		"403":                                  {answer{status: 403}, v2, false, false, misconfigured},
-		"404":                                  {answer{status: 404}, v2, false, false, misconfigured},
-		"407":                                  {answer{status: 407}, v2, false, false, misconfigured},
-		"200 with a page":                      {answer{status: 200, page: true}, v1, false, false, misconfigured},
-		"200 with a page, 2.0 confirmed":       {answer{status: 200, page: true}, v2, false, true, misconfigured},
-		"200 with a page, 2.0 not confirmed":   {answer{status: 200, page: true}, v2, false, false, misconfigured},
-		"503 with a page":                      {answer{status: 503, page: true}, v2, false, true, unavailable},
-		"700":                                  {answer{status: 700}, v2, false, false, misconfigured},
+		"2xx of 1.0":                           {answer{status: 204}, v1, false, false, false, accepted},
+		"2xx of 2.0 with counts":               {answer{status: 200, counted: true}, v2, false, false, false, accepted},
+		"2xx of 2.0 without counts":            {answer{status: 200}, v2, false, false, false, reworded},
+		"2xx of 2.0 without counts, confirmed": {answer{status: 200}, v2, false, true, false, reworded},
+		"2xx of 2.0 without counts, trusted":   {answer{status: 200}, v2, false, true, true, accepted},
+		"2xx of 2.0 without counts, forced":    {answer{status: 200}, v2, true, false, false, accepted},
+		"415 to 2.0":                           {answer{status: 415}, v2, false, true, false, reworded},
+		"415 to 1.0":                           {answer{status: 415}, v1, false, false, false, reworded},
+		"415, forced":                          {answer{status: 415}, v2, true, false, false, misconfigured},
+		"400 to 2.0":                           {answer{status: 400}, v2, false, false, false, reworded},
+		"400 to 2.0, confirmed":                {answer{status: 400}, v2, false, true, false, refused},
+		"400 to 2.0, forced":                   {answer{status: 400}, v2, true, false, false, refused},
+		"400 to 1.0":                           {answer{status: 400}, v1, false, false, false, refused},
+		"409":                                  {answer{status: 409}, v2, false, false, false, refused},
+		"422":                                  {answer{status: 422}, v1, false, false, false, refused},
+		"413":                                  {answer{status: 413}, v1, false, false, false, tooLarge},
+		"429":                                  {answer{status: 429}, v1, false, false, false, unavailable},
+		"500":                                  {answer{status: 500}, v2, false, false, false, unavailable},
+		"503":                                  {answer{status: 503}, v1, false, false, false, unavailable},
+		"599":                                  {answer{status: 599}, v1, false, false, false, unavailable},
+		"no status":                            {answer{err: http.ErrHandlerTimeout}, v1, false, false, false, unavailable},
+		"301":                                  {answer{status: 301}, v1, false, false, false, misconfigured},
+		"401":                                  {answer{status: 401}, v1, false, false, false, misconfigured},
+		"403":                                  {answer{status: 403}, v2, false, false, false, misconfigured},
+		"404":                                  {answer{status: 404}, v2, false, false, false, misconfigured},
+		"407":                                  {answer{status: 407}, v2, false, false, false, misconfigured},
+		"200 with a page":                      {answer{status: 200, page: true}, v1, false, false, false, misconfigured},
+		"200 with a page, 2.0 confirmed":       {answer{status: 200, page: true}, v2, false, true, false, misconfigured},
+		"200 with a page, 2.0 not confirmed":   {answer{status: 200, page: true}, v2, false, false, false, misconfigured},
+		"503 with a page":                      {answer{status: 503, page: true}, v2, false, true, false, unavailable},
+		"700":                                  {answer{status: 700}, v2, false, false, false, misconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.answer.judge(c.protocol, !c.forced, c.confirmed); got != c.want {
+			if got := c.answer.judge(c.protocol, !c.forced, c.confirmed, c.trusted); got != c.want {
 				t.Errorf("verdict %d, want %d", got, c.want)
 			}
 		})
@@ -275,7 +278,7 @@ func TestProtocol(t *testing.T) {
 		"2.0 after 1.0":                 {learned: config.ProtocolV1, speaks: "2.0.0", other: status(415), want: []string{"0.1.0", "2.0.0", "2.0.0"}, sent: 6, spoken: "2.0"},
 		"1.0 as configured":             {configured: config.ProtocolV1, speaks: "0.1.0", other: status(415), want: []string{"0.1.0", "0.1.0"}, sent: 6, spoken: "1.0"},
 		"2.0 as configured, no counts":  {configured: config.ProtocolV2, speaks: "0.1.0", other: status(204), want: []string{"2.0.0", "2.0.0"}, sent: 6, spoken: "2.0"},
-		"2.0 seen before, no counts":    {confirmed: true, speaks: "0.1.0", other: status(204), want: []string{"2.0.0", "2.0.0"}, sent: 6, spoken: "2.0"},
+		"2.0 seen before, no counts":    {confirmed: true, speaks: "0.1.0", other: status(204), want: []string{"2.0.0", "0.1.0", "0.1.0"}, sent: 6, spoken: "1.0"},
 		"2.0 seen before, 400 is final": {confirmed: true, speaks: "0.1.0", other: status(400), want: []string{"2.0.0", "2.0.0"}, refused: true, spoken: "2.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -367,5 +370,68 @@ func TestUncountedIsSaidAgain(t *testing.T) {
 	}
 	if l := s.balance(); l.Sent.Samples != 21 {
 		t.Errorf("ledger is %+v, want 21 samples sent", l)
+	}
+}
+
+// TestCountsCease has a receiver that has said what it wrote of 2.0 cease to:
+// one of 1.0 that does not look at what it is sent, or one of 2.0 behind
+// something that strips its headers. Nothing counts as sent that is not there.
+func TestCountsCease(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes1, takes2 bool // stores what is in that protocol
+		first          int  // requests of the first window without counts, one of which is in the air at a time
+		spoken         string
+	}{
+		"1.0 that takes 2.0 for empty": {takes1: true, first: 1 + 4, spoken: "1.0"},
+		"2.0 alone, uncounted":         {takes2: true, first: 2 + 4, spoken: "2.0"},
+		"both, uncounted":              {takes1: true, takes2: true, first: 1 + 4, spoken: "1.0"},
+	} {
+		for _, shards := range []int{1, 4} {
+			t.Run(fmt.Sprintf("%s, shards %d", name, shards), func(t *testing.T) {
+				j, f, o := backlog(t)
+				o.Endpoint.Queue.MaxShards, o.Endpoint.Queue.MaxSamplesPerSend = shards, 3
+				s := newShip(t, o)
+				st, counts := newStore(harmless), true
+				f.answers(func(w http.ResponseWriter, p post) {
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					is2 := p.header.Get("X-Prometheus-Remote-Write-Version") == "2.0.0"
+					switch {
+					case counts && is2:
+						st.take(p.lines(t))
+						p.written(t, w)
+					case !is2 && !c.takes1:
+						w.WriteHeader(http.StatusUnsupportedMediaType)
+					case is2 && c.takes2, !is2:
+						st.take(p.lines(t))
+					}
+				})
+				due, now := j.family("due", 12), epoch
+				window := func() int {
+					now = now.Add(time.Minute)
+					j.append(now, round(due, now, 1)...)
+					s.drain(now.Add(30 * time.Second))
+					return len(f.received())
+				}
+				for range 3 {
+					window()
+				}
+				f.mu.Lock()
+				counts = false
+				f.mu.Unlock()
+				if n := window(); shards == 1 && n != c.first {
+					t.Errorf("%d requests for the first window without counts, want %d", n, c.first)
+				}
+				for range 3 {
+					if n := window(); n != 4 {
+						t.Errorf("%d requests for a window, want 4", n)
+					}
+				}
+				l := s.balance()
+				if l.Sent.Samples != 7*12 || len(st.stored) != 7*12 || l.Protocol != c.spoken {
+					t.Errorf("the receiver has %d samples, ledger is %+v, want all 84 sent by %s", len(st.stored), l, c.spoken)
+				}
+			})
+		}
 	}
 }

@@ -19,8 +19,11 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 	}
 
 	spoke2 := f.protocol == config.ProtocolV2 && a.counted
-	if spoke2 && !s.learned.Confirmed {
-		s.learned.Confirmed, s.unsaved = true, true
+	if spoke2 {
+		s.trusted = false
+		if !s.learned.Confirmed {
+			s.learned.Confirmed, s.unsaved = true, true
+		}
 	}
 	other := config.ProtocolV1
 	if f.protocol == config.ProtocolV1 {
@@ -29,7 +32,7 @@ func (s *Shipper) land(f *flight, now time.Time) verdict {
 	mayReword := s.endpoint.Protocol == config.ProtocolAuto && !s.declined[other]
 
 	p := r.next()
-	v := a.judge(f.protocol, mayReword, s.learned.Confirmed)
+	v := a.judge(f.protocol, mayReword, s.learned.Confirmed, s.trusted)
 	asking := r.inquiry != nil
 	if asking && (v == accepted || v == refused || v == tooLarge) {
 		r.inquiry.sent++ // others say nothing about the piece
@@ -160,8 +163,12 @@ func (s *Shipper) keepLetter(r *request, reason Reason, a *answer, unconfirmed b
 }
 
 // reword changes to the other protocol, unless a flight before this one has.
+// A receiver that has counted what it wrote of 2.0, and ceases to, has not
+// declined it: if it does decline 1.0 then, 2.0 it is, and its word is taken.
 func (s *Shipper) reword(from, to config.Protocol, a *answer, now time.Time) {
-	s.declined[from] = true
+	ceased := from == config.ProtocolV2 && a.status/100 == 2 && s.learned.Confirmed
+	s.declined[from] = !ceased
+	s.trusted = from == config.ProtocolV1 && s.learned.Confirmed
 	if s.protocol() != from {
 		return
 	}

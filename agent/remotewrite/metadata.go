@@ -47,7 +47,7 @@ func (m *metadataSender) send(ctx context.Context, now time.Time, families func(
 		defer close(done)
 		for _, r := range requests {
 			a := m.client.post(ctx, config.ProtocolV1, r.body)
-			if a.judge(config.ProtocolV1, false, true) == accepted {
+			if a.judge(config.ProtocolV1, false, true, true) == accepted {
 				m.metrics.metadataSent.Add(float64(r.families))
 			} else {
 				m.metrics.metadataFailed.Add(float64(r.families))

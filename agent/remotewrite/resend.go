@@ -41,7 +41,7 @@ func (r *Resender) Resend(ctx context.Context, l Letter) (answer string, err err
 		return "", err
 	}
 	a := r.client.post(ctx, l.Protocol, body)
-	if a.judge(l.Protocol, false, true) != accepted {
+	if a.judge(l.Protocol, false, true, true) != accepted {
 		return "", fmt.Errorf("the receiver did not take it: %s", a.String())
 	}
 	switch counts := (wal.Totals{Samples: l.Samples, Histograms: l.Histograms}); {

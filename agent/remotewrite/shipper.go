@@ -75,6 +75,7 @@ type Shipper struct {
 	repeating  bool                     // it refuses what it may have already, and that has been said
 	rejectedAt time.Time                // when it last did
 	bare       bool                     // it has been said that the receiver does not store exemplars
+	trusted    bool                     // it has declined 1.0 since it ceased to say what it wrote of 2.0
 	uncounted  bool                     // it has been said, since the endpoint came up, that 2.0 is answered without Written headers
 
 	turns  turns
