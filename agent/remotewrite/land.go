@@ -118,6 +118,13 @@ func (s *Shipper) park(f *flight, r *request, now time.Time) {
 		r.endProbes() // the answer to one says nothing of the others
 	}
 	s.refuse(f, r, ReasonMaxBlock, &f.answer, true, now)
+	// Those that failed beside it have hardly been tried since: their time
+	// begins anew.
+	for i := s.window.answered; i < min(s.window.answered+maxAhead, len(s.window.requests)); i++ {
+		if p := s.window.requests[i].next(); p != nil {
+			p.blocked = time.Time{}
+		}
+	}
 }
 
 // refuse gives up the next piece of r: into the dead letter and the books.

@@ -286,6 +286,27 @@ func TestMaxBlock(t *testing.T) {
 	}
 }
 
+// Requests that failed together are not parked together: each that comes first
+// has max_block for itself.
+func TestMaxBlockIsForEach(t *testing.T) {
+	j, f, o := backlog(t)
+	o.Endpoint.MaxBlock = 10 * time.Minute
+	o.Endpoint.Queue.MaxSamplesPerSend = 3
+	s, _ := isolating(t, o)
+	s.pace.limit = 4
+	j.appendDue(24)
+	f.says(http.StatusServiceUnavailable, "down")
+	now := epoch
+	for now.Before(epoch.Add(25 * time.Minute)) {
+		now = now.Add(max(s.step(now), time.Second))
+	}
+	f.takes()
+	s.drain(now)
+	if l := s.balance(); l.Dropped[ReasonMaxBlock].Samples != 2*3 || l.Sent.Samples != 6*3 {
+		t.Errorf("ledger is %+v after 25 minutes, want two requests of 3 samples parked", l)
+	}
+}
+
 // TestParkingLeavesTheEndpointAlone has a receiver ask for time with the answer
 // that has a request parked: the next one waits as long, and is then sent as
 // soon as there is one.
