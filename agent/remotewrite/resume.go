@@ -78,7 +78,7 @@ func (s *Shipper) takeUp(now time.Time) {
 	if r := s.resumed; r != nil {
 		s.resumed = nil
 		doubt = true
-		same := r.Shape == s.shape() && r.fits(len(s.window.series)) && r.Counts == tallyOf(s.window.counts) && r.End == s.window.end.Seq
+		same := r.Shape == s.shape() && r.fits(len(s.window.series)) && r.Counts == tallyOf(s.window.counts)
 		if same {
 			r.apply(s.window.requests)
 			s.window.goOn(r.Divided)

@@ -48,7 +48,7 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 	var asked time.Duration
 	for {
 		for trouble == accepted && err == nil && ctx.Err() == nil && flying < s.pace.limit && s.pace.rest(now) == 0 {
-			f := s.board(now, flying == 0)
+			f := s.board(now)
 			if f == nil {
 				break
 			}
@@ -95,7 +95,7 @@ func (s *Shipper) send(ctx context.Context, now time.Time) (err error) {
 // inquired into come after all others, one at a time, so they go only when
 // nothing else is in the air. It returns nil if there is nothing to send, or
 // nothing may go yet.
-func (s *Shipper) board(now time.Time, empty bool) *flight {
+func (s *Shipper) board(now time.Time) *flight {
 	first := s.window.unanswered()
 	if first == none {
 		return nil
@@ -121,13 +121,13 @@ func (s *Shipper) board(now time.Time, empty bool) *flight {
 			}
 		}
 	}
-	if suspect == none || waits || !empty {
+	if suspect == none || waits {
 		return nil
 	}
 	if f := s.take(suspect, now); f != nil || !s.window.requests[suspect].done {
 		return f
 	}
-	return s.board(now, empty) // the rest of it was given up
+	return s.board(now) // the rest of it was given up
 }
 
 // take puts the next piece of request i on a flight. It returns nil when there
