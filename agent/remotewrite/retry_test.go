@@ -240,9 +240,9 @@ func TestRequestsInFlightAreFewAhead(t *testing.T) {
 	if _, err := s.advance(epoch, 0); err != nil {
 		t.Fatal(err)
 	}
-	s.board(epoch, true).inFlight = true
+	s.board(epoch).inFlight = true
 	ahead := 0
-	for f := s.board(epoch, false); f != nil; f = s.board(epoch, false) {
+	for f := s.board(epoch); f != nil; f = s.board(epoch) {
 		s.conclude(f, &s.window.requests[f.request], wal.Totals{Samples: 1}, ReasonRejected, &f.answer, true)
 		ahead++
 	}
