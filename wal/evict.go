@@ -73,16 +73,18 @@ func (l *Log) keepBounds(now int64) {
 	}
 }
 
-// evictable tells whether the oldest segment may go. One after it must have
-// frames that are synced: they carry the totals, the sequence number and the
-// states on. A disk that does not sync is given up on when a few segments wait.
+// evictable tells whether the oldest segment may go. A disk that does not sync
+// is given up on when a few segments wait.
 func (l *Log) evictable() bool {
-	if len(l.segments) < 2 || len(l.segments) > maxUnsyncedSegments {
-		return len(l.segments) >= 2
-	}
+	return len(l.segments) > 1 && (len(l.segments) > maxUnsyncedSegments || l.carriedOn(0))
+}
+
+// carriedOn tells whether a segment after the i-th has frames that are synced:
+// they carry the totals, the sequence number and the states on.
+func (l *Log) carriedOn(i int) bool {
 	synced := l.published.get().Synced.Seq
-	return slices.ContainsFunc(l.segments[1:], func(s segment) bool {
-		return s.readable() && s.size > segmentHeaderSize && s.first <= synced
+	return slices.ContainsFunc(l.segments[i+1:], func(s segment) bool {
+		return s.readable() && !s.headless && s.size > segmentHeaderSize && s.first <= synced
 	})
 }
 
@@ -203,7 +205,7 @@ func (l *Log) removePassed() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.publish()
-	for i := 0; i < len(l.segments)-1 && l.endOf(i) <= passed; {
+	for i := 0; i < len(l.segments)-1 && l.endOf(i) <= passed && l.carriedOn(i); {
 		if !l.segments[i].readable() {
 			i++ // nobody has read it
 			continue
