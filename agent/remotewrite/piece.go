@@ -182,20 +182,6 @@ func (w *window) oldestPoint(place int) piece {
 	return piece{series: span{place, place + 1}, slice: []member{m}, counts: m.counts()}
 }
 
-// start is the time of the first point of p, in Unix milliseconds.
-func (w *window) start(p *piece) int64 {
-	for i := range w.members(p) {
-		m := &w.members(p)[i]
-		switch {
-		case m.samples.len() > 0:
-			return w.samples[m.samples.first].t
-		case m.histograms.len() > 0:
-			return w.histograms[m.histograms.first].t
-		}
-	}
-	return 0
-}
-
 // names returns the label sets of the first series of p, at most so many.
 func (w *window) names(p *piece, most int) []string {
 	var names []string
