@@ -127,7 +127,7 @@ func TestDividedBesideAProbe(t *testing.T) {
 
 // A request that was halved in time goes on where it was, to the sample.
 func TestKilledBetweenTimes(t *testing.T) {
-	for at := 1; at <= 5; at++ {
+	for at := 1; at <= 7; at++ {
 		f := newFake(t)
 		o := Options{Endpoint: endpoint(t, f.URL)}
 		o.Endpoint.Protocol = config.ProtocolV1
@@ -140,21 +140,28 @@ func TestKilledBetweenTimes(t *testing.T) {
 			now := epoch.Add(time.Duration(i) * time.Second)
 			j.append(now, round(one, now, 1)...)
 		}
-		f.takesUpTo(2)
-		now := epoch.Add(time.Minute)
-		for range at {
-			now = now.Add(s.step(now))
-		}
-		sent := 8
-		if d := s.window.divided(); s.ready {
-			sent = 0
-			if d != nil {
-				sent = int(d.Sent[0])
+		n, sent := 0, 0
+		f.answers(func(w http.ResponseWriter, p post) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			lines := len(p.lines(t))
+			switch n++; {
+			case n >= at:
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case lines > 2:
+				w.WriteHeader(http.StatusRequestEntityTooLarge)
+			default:
+				sent += lines
 			}
+		})
+		now := epoch.Add(time.Minute)
+		for range 6 {
+			now = now.Add(s.step(now))
 		}
 		j = openJournal(t, j.kill(path), wal.Options{})
 		o.Log = j.Log
 		f.received()
+		f.takesUpTo(2)
 		s = newShip(t, o)
 		s.drain(now.Add(time.Minute))
 		again := 0
@@ -164,7 +171,7 @@ func TestKilledBetweenTimes(t *testing.T) {
 			}
 		}
 		if l := s.balance(); l.Sent.Samples != 8 || again != 8-sent {
-			t.Errorf("killed after %d steps: %d samples taken again after %d, ledger is %+v", at, again, sent, l)
+			t.Errorf("killed at request %d: %d samples taken again after %d, ledger is %+v", at, again, sent, l)
 		}
 	}
 }
@@ -213,7 +220,8 @@ func TestProtocolIsKeptForAWindowInFlight(t *testing.T) {
 	}
 }
 
-// A series that travelled alone before a kill does so after it.
+// A series that travelled alone before a kill does so after it, though it is
+// taken once.
 func TestAloneAcrossAKill(t *testing.T) {
 	d, _ := halfway(t)
 	d.drain(epoch.Add(2 * time.Minute))
@@ -231,8 +239,11 @@ func TestAloneAcrossAKill(t *testing.T) {
 	d.fake.says(http.StatusServiceUnavailable, "")
 	window()
 	d.resume(t)
+	guilty := d.store.poison
+	d.store.poison = harmless
 	d.store.serve(d.fake)
 	d.drain(now.Add(time.Minute))
+	d.store.poison = guilty
 	now = now.Add(time.Minute)
 	if n := window(); n != 3 {
 		t.Errorf("%d requests after the kill, want 3", n)
