@@ -20,8 +20,9 @@ var errClosed = errors.New("log is closed")
 // memory, in order, and written by a later Sync; Appended.Kept says what. The
 // caller does not append it again. What is refused is refused for good.
 //
-// An error means that the log is closed, or that a round was lost because it
-// is larger than all that may wait or keeps too much state, or, with SyncAlways, that the round is in
+// An error means that the log is closed, that a round was lost because it is
+// larger than all that may wait, that there was no room for its state, without
+// which it was appended all the same, or, with SyncAlways, that the round is in
 // the log but not yet safe against power loss, which a later sync makes up for.
 //
 // Anyone may call it; appends are made one after the other.
@@ -52,8 +53,15 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	l.now = max(l.now, now)
 	l.series.forget(l.now)
 	if len(r.State) > 0 && l.states.sizeWith(r.State) > maxStates {
-		return Appended{}, errStates
+		bare := *r
+		bare.State = nil
+		out, err := l.writeOrWait(&bare, now)
+		return out, errors.Join(errStates, err)
 	}
+	return l.writeOrWait(r, now)
+}
+
+func (l *Log) writeOrWait(r *Round, now int64) (Appended, error) {
 	if len(l.waiting.rounds) > 0 {
 		return l.wait(Appended{}, copyRound(r))
 	}

@@ -42,7 +42,8 @@ type Round struct {
 	Histograms []Histogram
 	Exemplars  []Exemplar
 	// State is what is kept with the samples: it goes into the frame that holds
-	// the last of them, and nowhere if the log refuses all of them.
+	// the last of them, and nowhere if the log refuses all of them, or has no
+	// room for it.
 	State []State
 	// OwnTime says that the samples' times come from the data and not from the clock.
 	OwnTime bool

@@ -16,8 +16,8 @@ const maxStates = 2 << 20
 // recordState is our own type of record, beside those of tsdb/record.
 const recordState record.Type = 15
 
-// errStates is why a round is not appended that would keep too much state.
-var errStates = errors.New("all states together would be more than 2 MiB; keep less of it, such as by fewer series")
+// errStates is why a round is appended without its state.
+var errStates = errors.New("all states together would be more than 2 MiB, so that the log still has the older one; keep less of it, such as by fewer series or a shorter overlap")
 
 // State is a small value that whoever appends wants to find again after a
 // restart, as it was with the samples that the log has then: neither the one nor

@@ -42,6 +42,7 @@ type gathering[T any] struct {
 	families [roles]family
 	bound    string // the label of part.bound
 	known    map[string]*gathered[T]
+	lasting  bool           // what is known stays so without series
 	round    []*gathered[T] // those with rows in the round, in that order
 	last     *gathered[T]   // the one of the row before
 }
@@ -80,8 +81,7 @@ func (c *gathering[T]) of(r *sources.Row) (g *gathered[T], first bool) {
 			c.refuseAs(why, 1)
 			return nil, false
 		}
-		g = &gathered[T]{key: string(c.key), labels: lb.Labels(), series: map[part]*series{}}
-		c.known[g.key] = g
+		g = c.know(string(c.key), lb.Labels())
 	}
 	c.last = g
 	if g.number == c.values.number {
@@ -90,6 +90,12 @@ func (c *gathering[T]) of(r *sources.Row) (g *gathered[T], first bool) {
 	g.number = c.values.number
 	c.round = append(c.round, g)
 	return g, true
+}
+
+func (c *gathering[T]) know(key string, lset labels.Labels) *gathered[T] {
+	g := &gathered[T]{key: key, labels: lset, series: map[part]*series{}}
+	c.known[key] = g
+	return g
 }
 
 // emit adds the metric, which was made of so many cells, to the round, the
@@ -161,7 +167,7 @@ func (c *gathering[T]) newPart(g *gathered[T], p part) (*series, *refused) {
 
 // forget lets g go if it has no series.
 func (c *gathering[T]) forget(g *gathered[T]) {
-	if len(g.series) == 0 && c.known[g.key] == g {
+	if !c.lasting && len(g.series) == 0 && c.known[g.key] == g {
 		delete(c.known, g.key)
 	}
 }

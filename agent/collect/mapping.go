@@ -26,6 +26,7 @@ type mapper struct {
 	meta   wal.Metadata
 	target target
 	values *values
+	origin origin
 	shape  shape
 	refusals
 	nulls int // cells that on_null turned into numbers
@@ -54,12 +55,13 @@ type shape interface {
 	end(cut bool)
 }
 
-func newMapper(m config.Metric, t target, v *values) *mapper {
+func newMapper(m config.Metric, t target, v *values, of origin) *mapper {
 	all := &mapper{
 		metric: m,
 		meta:   wal.Metadata{Type: model.MetricType(m.Type), Help: m.Help, Unit: m.Unit},
 		target: t,
 		values: v,
+		origin: of,
 	}
 	all.shape = newShape(all)
 	return all
@@ -68,6 +70,9 @@ func newMapper(m config.Metric, t target, v *values) *mapper {
 func newShape(m *mapper) shape {
 	switch m.metric.Type {
 	case config.Histogram:
+		if accumulates(m.metric) {
+			return newAccumulating(m)
+		}
 		return newHistograms(m)
 	case config.Summary:
 		return newSummaries(m)
@@ -78,6 +83,9 @@ func newShape(m *mapper) shape {
 		// the series by that with it.
 		one := 1.0
 		return newScalar(m, strings.TrimSuffix(m.metric.Name, "_info")+"_info", &one)
+	}
+	if m.metric.TimestampValue != "" {
+		return newTimestamped(m)
 	}
 	return newScalar(m, m.metric.Name, m.metric.StaticValue)
 }
@@ -195,6 +203,28 @@ func (m *mapper) rowLabels(r *sources.Row) (*labels.Builder, *refused) {
 		lb.Set(m.metric.KeyLabels[j], string(text))
 	}
 	return lb, nil
+}
+
+// keyLabels returns what rowLabels has returned for the rows with a key; false:
+// it is the key of other labels.
+func (m *mapper) keyLabels(key []byte) (labels.Labels, bool) {
+	lb := labels.NewBuilder(labels.EmptyLabels())
+	for name, v := range m.metric.StaticLabels {
+		lb.Set(name, v)
+	}
+	for _, name := range m.metric.KeyLabels {
+		if len(key) < 4 || uint64(len(key)-4) < uint64(binary.LittleEndian.Uint32(key)) {
+			return labels.EmptyLabels(), false
+		}
+		end := 4 + binary.LittleEndian.Uint32(key)
+		text := string(key[4:end])
+		if !utf8.ValidString(text) {
+			return labels.EmptyLabels(), false
+		}
+		lb.Set(name, text)
+		key = key[end:]
+	}
+	return lb.Labels(), len(key) == 0
 }
 
 // seriesOf takes a series from the log, unless its labels or their number are

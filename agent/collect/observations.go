@@ -111,6 +111,15 @@ func (o *observations) reset() {
 	o.positive, o.negative = o.positive[:0], o.negative[:0]
 }
 
+// set makes o a copy of another with the same buckets.
+func (o *observations) set(from *observations) {
+	o.bounds, o.sparse = from.bounds, from.sparse
+	o.counts = append(o.counts[:0], from.counts...)
+	o.count, o.sum, o.noSum, o.zero = from.count, from.sum, from.noSum, from.zero
+	o.positive = append(o.positive[:0], from.positive...)
+	o.negative = append(o.negative[:0], from.negative...)
+}
+
 var errNaN = errors.New("NaN is in no bucket: leave such rows out of the query")
 
 // observe counts one observation. NaN is the only one it refuses.

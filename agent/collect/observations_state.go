@@ -57,7 +57,7 @@ var (
 // or is malformed, it is an error and o is empty.
 func (o *observations) decode(b []byte) (rest []byte, err error) {
 	o.reset()
-	r := observationsReader{b: b}
+	r := stateReader{b: b}
 	if r.byte() != observationsVersion {
 		return nil, errMalformed
 	}
@@ -89,14 +89,14 @@ func (o *observations) decode(b []byte) (rest []byte, err error) {
 	return r.b, nil
 }
 
-// observationsReader reads one field after the other. After the first that is
+// stateReader reads one field after the other. After the first that is
 // not there, all are zero.
-type observationsReader struct {
+type stateReader struct {
 	b   []byte
 	bad bool
 }
 
-func (r *observationsReader) take(n int) {
+func (r *stateReader) take(n int) {
 	if n <= 0 || n > len(r.b) {
 		r.b, r.bad = nil, true
 		return
@@ -104,7 +104,7 @@ func (r *observationsReader) take(n int) {
 	r.b = r.b[n:]
 }
 
-func (r *observationsReader) byte() (b byte) {
+func (r *stateReader) byte() (b byte) {
 	if len(r.b) > 0 {
 		b = r.b[0]
 	}
@@ -112,27 +112,45 @@ func (r *observationsReader) byte() (b byte) {
 	return b
 }
 
-func (r *observationsReader) uvarint() uint64 {
+func (r *stateReader) uvarint() uint64 {
 	x, n := binary.Uvarint(r.b)
 	r.take(n)
 	return x
 }
 
-func (r *observationsReader) varint() int64 {
+func (r *stateReader) varint() int64 {
 	x, n := binary.Varint(r.b)
 	r.take(n)
 	return x
 }
 
-func (r *observationsReader) float() (x float64) {
+func (r *stateReader) uint64() (x uint64) {
 	if len(r.b) >= 8 {
-		x = math.Float64frombits(binary.LittleEndian.Uint64(r.b))
+		x = binary.LittleEndian.Uint64(r.b)
 	}
 	r.take(8)
 	return x
 }
 
-func (r *observationsReader) side(into []exponentialBucket) []exponentialBucket {
+func (r *stateReader) float() float64 { return math.Float64frombits(r.uint64()) }
+
+// text reads what appendText wrote.
+func (r *stateReader) text() string {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.b, r.bad = nil, true
+		return ""
+	}
+	s := string(r.b[:n])
+	r.b = r.b[n:]
+	return s
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func (r *stateReader) side(into []exponentialBucket) []exponentialBucket {
 	before := int64(0)
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		before += r.varint()

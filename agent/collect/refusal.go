@@ -21,13 +21,15 @@ const (
 	refusedInvalidQuantile                // not from 0 to 1
 	refusedLimit                          // came behind row_limit or sample_limit
 	refusedFuture                         // its own time is too far ahead
+	refusedOld                            // its own time is older than max_age
+	refusedNotNewer                       // its own time is not after what was sent of the series
 	refusedTime                           // the log has a sample of the series that is not older
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"null", "unparsable", "duplicate", "missing_column", "invalid_label", "label_limit", "series_limit",
-	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "limit", "future", "time",
+	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "limit", "future", "max_age", "not_newer", "time",
 }
 
 // String returns the label value.

@@ -85,10 +85,10 @@ func (s Succession) Carry(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// Prepare implements [Runner]. A histogram that accumulates is left to the
-// first tick: the worker before may still count what it goes on from.
+// Prepare implements [Runner]. Metrics that go on from what was kept of them
+// are left to the first tick: the worker before may still be ahead of it.
 func (w *Worker) Prepare(ctx context.Context) {
-	if slices.ContainsFunc(w.query.Metrics, accumulates) {
+	if len(w.values.keepers) > 0 {
 		return
 	}
 	err := w.collect(ctx, w.clock())
@@ -111,7 +111,12 @@ func (w *Worker) Retire() bool { return w.values.tenure.retire() }
 func (w *Worker) begin(stamp time.Time, before []Runner) {
 	if !w.prepared {
 		for _, r := range before {
-			if old, ok := r.(*Worker); ok && old.source == w.source && old.attaches(w) {
+			old, ok := r.(*Worker)
+			if !ok || old.source != w.source {
+				continue
+			}
+			w.values.succeed(&old.values, w.logger)
+			if old.attaches(w) {
 				w.inherit(old)
 			}
 		}

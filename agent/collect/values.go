@@ -94,6 +94,7 @@ type values struct {
 	// repeated is the entry of again.
 	repeated entry
 	tenure   tenure
+	keepers  []keeper
 	// inherited says that last came from another worker, so that its series are
 	// found in no map.
 	inherited bool
@@ -113,6 +114,7 @@ func (v *values) begin(stamp time.Time) {
 	v.round.Samples = v.round.Samples[:0]
 	v.round.Histograms = v.round.Histograms[:0]
 	v.round.Exemplars = v.round.Exemplars[:0]
+	v.round.State, v.timed.State = v.round.State[:0], v.timed.State[:0]
 	v.timed.Samples = v.timed.Samples[:0]
 	v.timed.Histograms = v.timed.Histograms[:0]
 	v.timed.OwnTime = true
@@ -268,15 +270,20 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 	v.entry.mapped, v.entry.stale = uint64(len(v.now)+v.beside), uint64(stale)
 	appended, err = v.entry.append(v.log, &v.round, now)
 	v.beside = 0
+	inRound, inTimed := outcomeOf(&v.round, appended, err), outcomeDone
 	if len(v.aside) > 0 {
 		v.entry.mapped = both(v.timed.Totals())
 		timed, timedErr := v.entry.append(v.log, &v.timed, now)
+		inTimed = outcomeOf(&v.timed, timed, timedErr)
 		appended.Appended = appended.Appended.Add(timed.Appended)
 		appended.Refused = appended.Refused.Add(timed.Refused)
 		err = errors.Join(err, timedErr)
 	}
 	v.publish()
 	v.drop(gone)
+	for _, k := range v.keepers {
+		k.settle(inRound, inTimed)
+	}
 	return stale, appended, err
 }
 
@@ -302,6 +309,9 @@ func (v *values) abandon() {
 	v.now = v.now[:0]
 	v.aside = v.aside[:0]
 	v.beside = 0
+	for _, k := range v.keepers {
+		k.discard()
+	}
 	v.entry.discard(v.log)
 }
 
@@ -309,6 +319,9 @@ func (v *values) abandon() {
 // that was begun before a reload may look at it for a while.
 func (v *values) close() {
 	v.drop(v.last)
+	for _, k := range v.keepers {
+		k.close()
+	}
 	v.entry.book.close(v)
 }
 

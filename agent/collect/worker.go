@@ -46,6 +46,7 @@ type Worker struct {
 	each    func(*sources.Row) error
 	rows    int
 
+	statement statement
 	account
 	loop  loop
 	clock func() time.Time
@@ -84,8 +85,10 @@ func NewWorker(o WorkerOptions) *Worker {
 	}
 	w.values.entry.book = o.Metrics.books.open(o.Log, bookName{o.Source.Name, o.Query.Collector, o.Query.Name}, &w.values)
 	for _, m := range o.Query.Metrics {
-		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values))
+		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values, origin{o.Source.Name, o.Query.SQL}))
 	}
+	w.values.restoreFrom(o.Log, w.logger)
+	w.statement = newStatement(o.Query.SQL, w.mappers)
 	w.each = w.row
 	return w
 }
@@ -172,7 +175,9 @@ func (w *Worker) count() {
 func (w *Worker) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.loop.longest)
 	defer cancel()
-	err := w.client.Query(ctx, w.query, w.each)
+	q := w.query
+	q.SQL = w.statement.sql()
+	err := w.client.Query(ctx, q, w.each)
 	cut := w.truncates(err)
 	if err != nil && !cut {
 		return err

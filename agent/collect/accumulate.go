@@ -1,0 +1,249 @@
+package collect
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"sql2metrics/config"
+	"sql2metrics/sources"
+	"sql2metrics/wal"
+)
+
+// accumulating makes histograms of all rows there ever were. It counts each row
+// once, by its place behind the cursor, and goes on from there after a restart:
+// how far it has come is kept in the log with the samples that say what it has
+// counted.
+//
+// If the log loses them, what is in memory stays ahead, and the next round has
+// all of it. If the process ends before that, it goes on from what the log has,
+// and the rows after it are read once more: they are in no count that is kept.
+type accumulating struct {
+	*histograms
+	key     string // of the state
+	cursor  config.Cursor
+	start   place
+	counted counted
+	behind  bool // the log has an older state, or none
+	all     []*gathered[histogramRows]
+	state   []byte
+
+	// Of the round being collected.
+	fresh   map[rowID]bool // rows that counted does not have
+	next    reach          // what that of counted becomes
+	last    place          // of the row before
+	mixed   bool           // places did not rise
+	offered bool           // the round has the state
+}
+
+// counted is what all settled rounds have counted. It changes in settle and
+// restore only.
+type counted struct {
+	reach
+	// near are the rows behind the floor.
+	near map[rowID]bool
+	// groups are the observations by the key of their labels.
+	groups map[string]*observations
+}
+
+// reach is how far rows are counted.
+type reach struct {
+	at    place // the highest place of a row
+	floor place // rows up to here are counted, or never will be
+}
+
+// rowID tells rows apart.
+type rowID struct {
+	at  place
+	key string
+}
+
+func newAccumulating(m *mapper) *accumulating {
+	a := &accumulating{
+		histograms: newHistograms(m),
+		key:        m.origin.key("histogram", m.metric.Name),
+		cursor:     *m.metric.HistogramOptions.Cursor,
+		fresh:      map[rowID]bool{},
+	}
+	a.start = startPlace(a.cursor.Start)
+	a.lasting = true
+	a.reset()
+	m.values.keepers = append(m.values.keepers, a)
+	return a
+}
+
+// reset begins at the start.
+func (a *accumulating) reset() {
+	a.counted = counted{near: map[rowID]bool{}, groups: map[string]*observations{}}
+}
+
+// columns are the observation, the cursor and the key.
+func (a *accumulating) columns() []string {
+	return []string{a.options.Value, a.cursor.Column, a.cursor.Key}
+}
+
+// Where the columns are in mapper.cells.
+const (
+	accumulatedCursor = 1
+	accumulatedKey    = 2
+)
+
+func (a *accumulating) begin() {
+	a.histograms.begin()
+	a.discard()
+}
+
+// discard implements [keeper].
+func (a *accumulating) discard() {
+	clear(a.fresh)
+	a.next = a.counted.reach
+	a.last, a.mixed, a.offered = place{}, false, false
+	a.round = a.round[:0]
+}
+
+func (a *accumulating) row(r *sources.Row) {
+	id, ok := a.identify(r)
+	if !ok || a.before(id) {
+		return
+	}
+	if a.fresh[id] {
+		a.offer(1)
+		a.refuseDuplicate("are at the same place behind the cursor: name a column that tells them apart in cursor.key; they")
+		return
+	}
+	a.mixed = a.mixed || id.at.compare(a.last) < 0
+	a.last = id.at
+	a.fresh[id] = true
+	if id.at.compare(a.next.at) > 0 && !a.ahead(id.at) {
+		a.next.at = id.at
+	}
+	g, first := a.of(r)
+	if g == nil {
+		return
+	}
+	if first {
+		a.resume(g)
+	}
+	a.observe(r, &g.rows)
+}
+
+// identify reads the cursor and the key of a row. Without them it is refused:
+// it could not be told from those that are counted.
+func (a *accumulating) identify(r *sources.Row) (id rowID, ok bool) {
+	for i := accumulatedCursor; i <= accumulatedKey; i++ {
+		if cell := a.cells[i]; cell >= 0 && r.Values[cell].IsNull() {
+			a.offer(1)
+			if a.refuse(refusedNull, 1) {
+				a.explain(refusedNull, fmt.Errorf("column %q is NULL, and tells rows apart: leave such rows out of the query", r.Columns[cell]))
+			}
+			return id, false
+		}
+	}
+	v := r.Values[a.cells[accumulatedCursor]]
+	if id.at, ok = placeOf(v, a.start); !ok {
+		a.offer(1)
+		if a.refuse(refusedUnparsable, 1) {
+			a.explain(refusedUnparsable, fmt.Errorf("column %q is %q: a cursor is a number, a time, or a text without a backslash", r.Columns[a.cells[accumulatedCursor]], v.AppendText(nil)))
+		}
+		return id, false
+	}
+	if cell := a.cells[accumulatedKey]; cell >= 0 {
+		id.key = string(r.Values[cell].AppendText(nil))
+	}
+	return id, true
+}
+
+// before tells whether the row was in an earlier round, or lies where rows are
+// no longer counted.
+func (a *accumulating) before(id rowID) bool {
+	return id.at.compare(a.counted.floor) <= 0 || a.counted.near[id]
+}
+
+// farAhead is how far ahead of the clock a time may move the cursor: one that
+// is wrong would hide all rows up to it. Zones are within a day.
+const farAhead = 24 * time.Hour
+
+func (a *accumulating) ahead(p place) bool {
+	return p.isTime() && p.n > a.values.stamp*1e6+int64(farAhead)
+}
+
+// resume fills g with what it has counted so far.
+func (a *accumulating) resume(g *gathered[histogramRows]) {
+	g.rows.begin(a.histograms)
+	if before := a.counted.groups[g.key]; before != nil {
+		g.rows.observations.set(before)
+	}
+}
+
+var errUnordered = &refused{refusedLimit, errors.New("the result was cut by a limit, and its rows were not in order of the cursor: none of them is counted; add ORDER BY with the cursor's column to the query, or raise the limit")}
+
+// end adds all histograms to the round: those without new rows go on as they
+// are.
+func (a *accumulating) end(cut bool) {
+	if cut && a.mixed {
+		for _, g := range a.round {
+			a.withdraw(errUnordered, g.rows.cells)
+			g.number = 0
+		}
+		a.discard()
+	}
+	floor := a.next.at.before(a.cursor.Overlap)
+	if floor.compare(a.start) < 0 {
+		floor = a.start
+	}
+	if a.next.at.kind != placeNone && floor.compare(a.next.floor) > 0 {
+		a.next.floor = floor
+	}
+	if len(a.all) != len(a.known) {
+		a.all = slices.AppendSeq(a.all[:0], maps.Values(a.known))
+		slices.SortFunc(a.all, func(a, b *gathered[histogramRows]) int { return labels.Compare(a.labels, b.labels) })
+	}
+	for _, g := range a.all {
+		if g.number != a.values.number {
+			if a.counted.groups[g.key] == nil {
+				continue // of a round that was discarded
+			}
+			a.resume(g)
+		}
+		a.emitHistogram(g)
+	}
+	if a.offered = len(a.fresh) > 0 || a.behind; a.offered {
+		a.state = a.encode(a.state[:0], a.next, a.fresh, a.round)
+		a.values.round.State = append(a.values.round.State, wal.State{Key: a.key, Value: a.state})
+	}
+}
+
+// settle implements [keeper].
+func (a *accumulating) settle(round, _ outcome) {
+	if !a.offered {
+		return
+	}
+	a.behind = round != outcomeDone
+	for _, g := range a.round {
+		o := a.counted.groups[g.key]
+		if o == nil {
+			o = &observations{}
+			a.counted.groups[g.key] = o
+		}
+		o.set(&g.rows.observations)
+	}
+	maps.Copy(a.counted.near, a.fresh)
+	a.counted.reach = a.next
+	maps.DeleteFunc(a.counted.near, func(id rowID, _ bool) bool { return id.at.compare(a.counted.floor) <= 0 })
+	a.discard()
+}
+
+// close implements [keeper].
+func (a *accumulating) close() {}
+
+// from is the place behind which rows may be new.
+func (a *accumulating) from() place {
+	if a.counted.floor.kind != placeNone {
+		return a.counted.floor
+	}
+	return a.start
+}
