@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,8 +18,9 @@ import (
 )
 
 // TestChaos kills the agent at random times while its receiver is in random
-// moods and the protocol changes between lives. What the log acknowledged is
-// at the receiver in the end, each series in order, one value per series and
+// moods, refuses a series or large requests among them, and the protocol changes
+// between lives. What the log acknowledged is at the receiver in the end, or of
+// the series it refuses and counted so, each series in order, one value per series and
 // time, none invented; and every page scraped on the way accounts for every
 // sample. E2E_SEED repeats a run's choices, SOAK=1 makes it long.
 func TestChaos(t *testing.T) {
@@ -83,10 +86,10 @@ func TestChaos(t *testing.T) {
 	}
 
 	l.close(t)
-	l.compare(t, r.Samples(t, everything))
+	b.compare(t, l)
 	repeated := l.checkDeliveries(t, r.Requests())
-	t.Logf("%d kills, %d pages checked; %d samples in %d series, %d deliveries of one that was there already",
-		kills, b.pages, l.count, len(l.samples), repeated)
+	t.Logf("%d kills, %d pages checked; %d samples in %d series, %d deliveries of one that was there already, %v refused, %v of them unconfirmed",
+		kills, b.pages, l.count, len(l.samples), repeated, b.last["rejected"]+b.last["unconfirmed"], b.last["unconfirmed"])
 }
 
 // life is one run of the agent, from its start to its SIGKILL.
@@ -144,7 +147,30 @@ func moods(random *rand.Rand) []mood {
 		{name: "reset", answer: receiver.Reset},
 		{name: "reset after storing", answer: receiver.StoreThenReset},
 		{name: "500 after storing", answer: storeThenFail},
+		{name: "strict", answer: receiver.Refusing(strict)},
+		{name: "strict", answer: receiver.Refusing(strict)},
+		{name: "for small requests", answer: receiver.Refusing(small)},
 	}
+}
+
+// guilty is in the labels of the one series that a strict receiver refuses, and
+// every request with it, as Prometheus does under 1.0.
+const guilty = `id="7"`
+
+func strict(all []receiver.Series) int {
+	for _, s := range all {
+		if strings.Contains(s.Labels, guilty) {
+			return http.StatusBadRequest
+		}
+	}
+	return 0
+}
+
+func small(all []receiver.Series) int {
+	if len(all) > 9 {
+		return http.StatusRequestEntityTooLarge
+	}
+	return 0
 }
 
 func (m mood) enter(t *testing.T, r *receiver.Receiver) {
@@ -181,12 +207,16 @@ type books struct {
 }
 
 // check scrapes a page and checks that it accounts for every sample appended,
-// that no account went back, not even over a kill, and that the receiver has
-// what is said to be sent. It returns the accounts.
+// that no account went back, not even over a kill, that none was given up but
+// by a refusal, and that the receiver has what is said to be sent. It returns
+// the accounts.
 func (b *books) check(t *testing.T, a *agent) map[string]float64 {
 	t.Helper()
-	now := accounts(t, a.metrics(t), "endpoint0")
-	for _, name := range []string{"appended", "sent", "unconfirmed"} {
+	now := balance(t, a.metrics(t), "endpoint0")
+	if n := now["dropped"] - now["rejected"]; n > 0 {
+		t.Errorf("page %d: %v samples were given up", b.pages, n)
+	}
+	for _, name := range []string{"appended", "sent", "unconfirmed", "rejected"} {
 		if now[name] < b.last[name] {
 			t.Errorf("page %d: %s went from %v to %v", b.pages, name, b.last[name], now[name])
 		}
@@ -201,4 +231,31 @@ func (b *books) check(t *testing.T, a *agent) map[string]float64 {
 	b.last = now
 	b.pages++
 	return now
+}
+
+// compare checks that the receiver has every sample of every series but the
+// guilty one, bit for bit, of that one none that was not appended, and that as
+// many of it as are missing are counted as rejected or unconfirmed.
+func (b *books) compare(t *testing.T, l *ledger) {
+	t.Helper()
+	received := b.receiver.Samples(t, everything)
+	innocent := &ledger{samples: maps.Clone(l.samples)}
+	missing := 0
+	for series, samples := range l.samples {
+		if !strings.Contains(series, guilty) {
+			continue
+		}
+		for _, got := range received[series] {
+			if !slices.ContainsFunc(samples, got.Equal) {
+				t.Errorf("series %s: %v was received and never appended", series, got)
+			}
+		}
+		missing += len(samples) - len(received[series])
+		delete(innocent.samples, series)
+		delete(received, series)
+	}
+	innocent.compare(t, received)
+	if given := b.last["rejected"] + b.last["unconfirmed"]; float64(missing) > given {
+		t.Errorf("%d samples of the guilty series are missing, and %v are counted as rejected or unconfirmed", missing, given)
+	}
 }

@@ -89,6 +89,17 @@ collectors:
 // it adds up and that none was given up but by rules.
 func accounts(t *testing.T, page map[string]float64, endpoint string) map[string]float64 {
 	t.Helper()
+	a := balance(t, page, endpoint)
+	if n := a["dropped"] - a["relabel"]; n > 0 {
+		t.Errorf("%v samples for %s were given up", n, endpoint)
+	}
+	return a
+}
+
+// balance returns what a page says of an endpoint's samples, and checks that it
+// adds up.
+func balance(t *testing.T, page map[string]float64, endpoint string) map[string]float64 {
+	t.Helper()
 	const prefix = "sql2metrics_remote_write_samples_"
 	of := fmt.Sprintf("endpoint=%q", endpoint)
 	a := map[string]float64{"pending": sum(page, prefix+"pending", of)}
@@ -98,8 +109,8 @@ func accounts(t *testing.T, page map[string]float64, endpoint string) map[string
 	if _, shown := page[prefix+"pending{"+of+"}"]; !shown || a["appended"] != a["sent"]+a["dropped"]+a["unconfirmed"]+a["pending"] {
 		t.Errorf("the accounts of %s do not add up: %v", endpoint, a)
 	}
-	if n := a["dropped"] - sum(page, prefix+"dropped_total", of, `reason="relabel"`); n > 0 {
-		t.Errorf("%v samples for %s were given up", n, endpoint)
+	for _, reason := range []string{"relabel", "rejected"} {
+		a[reason] = sum(page, prefix+"dropped_total", of, `reason="`+reason+`"`)
 	}
 	return a
 }

@@ -60,6 +60,29 @@ func Status(code int, retryAfter time.Duration) Behaviour {
 	}
 }
 
+// Refusing answers a request with the status that refuse returns for its
+// series, and stores nothing of it; with zero it is stored.
+func Refusing(refuse func(series []Series) int) Behaviour {
+	return func(w http.ResponseWriter, r *http.Request, store http.Handler) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		_, series, err := decode(r.Header.Get("Content-Type"), body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if status := refuse(series); status != 0 {
+			http.Error(w, "the test refuses it", status)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		store.ServeHTTP(w, r)
+	}
+}
+
 // Reset stores nothing and resets the connection.
 func Reset(w http.ResponseWriter, _ *http.Request, _ http.Handler) { reset(w) }
 
