@@ -222,7 +222,7 @@ func (l *Log) refer(s *Series, seg *openSegment) (ref seriesRef) {
 	}
 	if s.described != seg.header.first {
 		s.described = seg.header.first
-		if known || s.metadata != (Metadata{}) {
+		if known || *s.metadata != (Metadata{}) {
 			l.enc.metadata = append(l.enc.metadata, s.refMetadata())
 			l.enc.described = append(l.enc.described, s)
 		}

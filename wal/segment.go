@@ -111,7 +111,7 @@ func (l *Log) encodeTable(series []*Series, h frameHeader) {
 			s := series[n]
 			bytes += seriesBytes(s)
 			e.series = append(e.series, record.RefSeries{Ref: seriesRef(ref + n), Labels: s.labels})
-			if s.metadata != (Metadata{}) {
+			if *s.metadata != (Metadata{}) {
 				m := s.refMetadata()
 				m.Ref = seriesRef(ref + n)
 				e.metadata = append(e.metadata, m)

@@ -24,14 +24,9 @@ type seriesRef = chunks.HeadSeriesRef
 // of it: its last time and its reference in the open segment. Handles are
 // compared by identity.
 type Series struct {
-	labels labels.Labels
-	next   *Series // of the same hash
-
-	// All below is the writer's, under Log.mu.
-	metadata   Metadata
-	users      int   // calls of Log.Series not yet released
-	releasedAt int64 // the append clock when users became 0
-
+	// All but labels is the writer's, under Log.mu. What every append of a
+	// sample looks at comes first, in as few cache lines as can be: an append
+	// of thousands of series mostly waits for these.
 	last, lastExemplar       int64 // newest times in the log, Unix milliseconds
 	pending, pendingExemplar int64 // the same with the round being encoded
 	round                    uint64
@@ -39,6 +34,12 @@ type Series struct {
 	segment   uint64 // the segment that ref belongs to
 	ref       seriesRef
 	described uint64 // the segment that has the metadata as it is now
+
+	labels     labels.Labels
+	metadata   *Metadata // shared, and not written to
+	next       *Series   // of the same hash
+	users      int       // calls of Log.Series not yet released
+	releasedAt int64     // the append clock when users became 0
 }
 
 // Labels returns the label set. Anyone may call it at any time.
@@ -49,6 +50,7 @@ func (s *Series) Labels() labels.Labels { return s.labels }
 type seriesTable struct {
 	byHash   map[uint64]*Series
 	len      int
+	metadata *Metadata        // of the series interned last; not nil
 	released []releasedSeries // oldest first; stale entries are skipped
 	// floor is the largest time among forgotten series. A series that is not
 	// known is held to it: it may be one of them.
@@ -61,7 +63,7 @@ type releasedSeries struct {
 }
 
 func newSeriesTable(floor int64) seriesTable {
-	return seriesTable{byHash: make(map[uint64]*Series), floor: floor}
+	return seriesTable{byHash: make(map[uint64]*Series), metadata: &Metadata{}, floor: floor}
 }
 
 // find returns the handle of the label set; nil if there is none.
@@ -74,17 +76,21 @@ func (t *seriesTable) find(lset labels.Labels) *Series {
 	return nil
 }
 
-// intern returns the handle of the label set, making it if there is none.
+// intern returns the handle of the label set, making it if there is none. The
+// series of a metric come one after the other, and share its metadata.
 func (t *seriesTable) intern(lset labels.Labels, m Metadata) *Series {
+	if *t.metadata != m {
+		t.metadata = &m
+	}
 	if s := t.find(lset); s != nil {
-		if s.metadata != m {
-			s.metadata = m
+		if *s.metadata != m {
+			s.metadata = t.metadata
 			s.described = 0
 		}
 		return s
 	}
 	hash := lset.Hash()
-	s := &Series{labels: lset, metadata: m, next: t.byHash[hash], last: neverAppended, lastExemplar: neverAppended}
+	s := &Series{labels: lset, metadata: t.metadata, next: t.byHash[hash], last: neverAppended, lastExemplar: neverAppended}
 	t.byHash[hash] = s
 	t.len++
 	return s
