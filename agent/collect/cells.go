@@ -18,6 +18,7 @@ type cellSeries struct {
 	// there is none.
 	label  func(i int) (name, value string)
 	series map[string]*series // by the row's key and the number
+	forget func(*series)      // takes one out of series; made once for all
 	// Rows mostly come in the order of the round before, so each series knows
 	// the one that came after it. Comparing that one's key is cheaper than
 	// looking a key up.
@@ -27,7 +28,11 @@ type cellSeries struct {
 }
 
 func newCellSeries(m *mapper, name string, label func(i int) (name, value string)) cellSeries {
-	return cellSeries{mapper: m, family: family{name, m.meta}, label: label, series: map[string]*series{}}
+	known := map[string]*series{}
+	return cellSeries{
+		mapper: m, family: family{name, m.meta}, label: label, series: known,
+		forget: func(s *series) { delete(known, s.key) },
+	}
 }
 
 func (c *cellSeries) begin()   { c.before = &c.first }
@@ -78,10 +83,8 @@ func (c *cellSeries) learn(r *sources.Row, i int) (*series, *refused) {
 	if why != nil {
 		return nil, why
 	}
-	key := string(c.key)
-	s.key = key
-	s.forget = func() { delete(c.series, key) }
-	c.series[key] = s
+	s.key, s.forget = string(c.key), c.forget
+	c.series[s.key] = s
 	return s, nil
 }
 

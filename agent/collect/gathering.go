@@ -157,7 +157,7 @@ func (c *gathering[T]) newPart(g *gathered[T], p part) (*series, *refused) {
 	if why != nil {
 		return nil, why
 	}
-	s.forget = func() {
+	s.forget = func(*series) {
 		delete(g.series, p)
 		c.forget(g)
 	}

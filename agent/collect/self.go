@@ -160,7 +160,7 @@ func (s *Self) add(name string, meta wal.Metadata, own []*dto.LabelPair, x float
 			family: s.families[name],
 			handle: s.values.log.Series(inLog, meta),
 			page:   onPage,
-			forget: func() { delete(s.series, key) },
+			forget: func(*series) { delete(s.series, key) },
 		}
 		s.series[key] = known
 	}

@@ -322,7 +322,7 @@ func TestTimedSamplesAreNotEmittedAgain(t *testing.T) {
 	defer v.close()
 	f := &family{name: "m"}
 	series := func(status string) *series {
-		return &series{family: f, handle: log.Series(labels.FromStrings("status", status), wal.Metadata{}), forget: func() {}}
+		return &series{family: f, handle: log.Series(labels.FromStrings("status", status), wal.Metadata{}), forget: func(*series) {}}
 	}
 	v.begin(t0)
 	v.add(series("round"), 1)

@@ -298,7 +298,7 @@ func (v *values) inherit(p point, f *family) {
 		handle: v.log.Series(p.series.handle.Labels(), f.meta),
 		page:   p.series.page,
 		live:   true,
-		forget: func() {},
+		forget: func(*series) {},
 	}
 	p.series = s
 	v.limit.add(1)

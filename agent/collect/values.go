@@ -32,7 +32,7 @@ type series struct {
 	// forget takes it out of the map it was found in, when it is absent from a
 	// round. Without one it outlives its rounds: who made it gives the handle
 	// back to the log.
-	forget  func()
+	forget  func(*series)
 	dropped bool // it has been forgotten
 
 	// Where it is in the round being collected: among the points, and if it is
@@ -351,7 +351,7 @@ func (v *values) drop(gone []point) {
 		p.series.live = false
 		if p.series.forget != nil {
 			p.series.dropped, p.series.next = true, nil
-			p.series.forget()
+			p.series.forget(p.series)
 			v.log.Release(p.series.handle)
 			v.limit.giveBack(1)
 		}
