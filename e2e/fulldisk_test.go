@@ -138,7 +138,9 @@ func TestFullDisk(t *testing.T) {
 			}
 			return nil
 		})
-		eventually(t, "more in the log", func() error { return atLeast(sum(page(), prefix+"appended_samples_total", `kind="sample"`)-before, 500) })
+		eventually(t, "more in the log", func() error {
+			return atLeast(sum(page(), prefix+"appended_samples_total", `kind="sample"`)-before, 500)
+		})
 		if m := page(); sum(m, prefix+"lost_samples_total") != 0 || sum(m, prefix+"write_errors_total") <= float64(fills) {
 			t.Errorf("lost %v, write errors %v", sum(m, prefix+"lost_samples_total"), sum(m, prefix+"write_errors_total"))
 		}
