@@ -35,10 +35,15 @@ type postgres struct {
 	pool    *pgPool
 	life    lifetime
 
-	// formats has, by SQL text, the result formats of queries that cannot be
-	// read with binary results alone: []int16, one per column.
+	// formats has, by queryID, the result formats of queries that cannot be read
+	// with binary results alone: []int16, one per column. Where they do not fit,
+	// because another query has the name, it shows.
 	formats sync.Map
 }
+
+// queryID tells queries apart. Their SQL may have a cursor in it and change from
+// run to run.
+type queryID struct{ collector, name string }
 
 func openPostgres(s config.Source, o Options, now func() time.Time) (Source, error) {
 	pool, err := newPgPool(s, o.Waited, now)
@@ -59,19 +64,19 @@ func (p *postgres) Query(ctx context.Context, q config.Query, each func(*Row) er
 	}
 	defer end()
 	err = p.onConn(ctx, q.Timeout, func(c *pgConn) error {
-		formats := allBinary
-		if known, ok := p.formats.Load(q.SQL); ok {
+		id, formats := queryID{q.Collector, q.Name}, allBinary
+		if known, ok := p.formats.Load(id); ok {
 			formats = known.([]int16)
 		}
 		err := c.query(ctx, p.name, q, formats, each)
 		if len(formats) > 1 && pgCode(err) == protocolViolation {
 			// The result has another number of columns than it had.
-			p.formats.Delete(q.SQL)
+			p.formats.Delete(id)
 			err = c.query(ctx, p.name, q, allBinary, each)
 		}
 		var other *formatsError
 		if errors.As(err, &other) {
-			p.formats.Store(q.SQL, other.wanted)
+			p.formats.Store(id, other.wanted)
 			err = c.query(ctx, p.name, q, other.wanted, each)
 		}
 		return err
