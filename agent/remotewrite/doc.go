@@ -24,10 +24,11 @@
 //
 // What an answer means is decided in one place, by its status and, in 2.0, by
 // what it says was written; never by its words. A request that is too large is
-// halved, between series first and then in time, and one that is refused
-// without counts that can be believed is inquired into: samples are tried, then
-// its series are bisected, until the guilty ones are known. These go to the
-// [DeadLetter] with the receiver's words, and travel in requests of their own for
+// halved, between series first and then in time; where that ends at one sample,
+// only its series is to blame. One that is refused without counts that can be
+// believed is inquired into: samples are tried, then its series are bisected,
+// until the guilty ones are known. What is given up goes to the [DeadLetter] with
+// the receiver's words, and the guilty series travel in requests of their own for
 // a while. What is booked of the pieces is saved one by one: a process killed
 // between them is followed by one that goes on with the rest, in doubt.
 //
