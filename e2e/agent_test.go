@@ -32,7 +32,7 @@ type agent struct {
 	output  *output
 	exited  chan struct{} // closed when it has, with all output taken
 	storage string
-	addr    string // of the web server, once it is ready
+	addr    string // of the web server, once it answers
 }
 
 // launch starts `sql2metrics run` and waits for nothing. The process ends with
@@ -112,7 +112,13 @@ func start(t testing.TB, s setup) *agent {
 // waitReady waits until the agent's web server says that it is ready.
 func (a *agent) waitReady(t testing.TB) {
 	t.Helper()
-	eventually(t, "the agent to be ready", func() error {
+	a.waitFor(t, "/-/ready")
+}
+
+// waitFor waits until the agent's web server answers a page.
+func (a *agent) waitFor(t testing.TB, page string) {
+	t.Helper()
+	eventually(t, "the agent to answer "+page, func() error {
 		if a.hasExited() {
 			t.Fatalf("the agent exited with %d", a.cmd.ProcessState.ExitCode())
 		}
@@ -123,7 +129,7 @@ func (a *agent) waitReady(t testing.TB) {
 			}
 			a.addr = address
 		}
-		_, err := a.get("/-/ready")
+		_, err := a.get(page)
 		return err
 	})
 }

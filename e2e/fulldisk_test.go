@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -152,5 +154,74 @@ func TestFullDisk(t *testing.T) {
 	l.compare(t, r.Samples(t, everything))
 	if n := l.checkDeliveries(t, r.Requests()); n > 0 {
 		t.Errorf("%d samples came twice", n)
+	}
+}
+
+// TestFirstStartOnFullDisk starts an agent for the first time where there is
+// no room, and makes room later. Without room for bytes it watches its database
+// and keeps rounds in memory; without room for its folder it waits. Either way
+// it serves its pages, goes on by itself, and loses nothing of what it collects.
+func TestFirstStartOnFullDisk(t *testing.T) {
+	if !asRoot(t) {
+		return
+	}
+	const prefix = "sql2metrics_wal_"
+	for name, files := range map[string]bool{"no bytes": false, "no files": true} {
+		t.Run(name, func(t *testing.T) {
+			disk := smallDisk(t, "24m,nr_inodes=50")
+			ballast := filepath.Join(disk, "ballast")
+			if err := os.Mkdir(ballast, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, filepath.Join(ballast, "bytes"))
+			for n, err := 0, error(nil); files && err == nil; n++ {
+				err = os.Mkdir(filepath.Join(ballast, strconv.Itoa(n)), 0o755)
+			}
+			r := receiver.Start(t, receiver.Options{})
+			s := newShop(t, 100)
+			s.trade(t)
+			a := launch(t, setup{config: s.config(100*time.Millisecond, r.URL()), storage: filepath.Join(disk, "data")})
+			a.waitFor(t, "/metrics")
+			stopPolling := poll(t, a, "/metrics", "/-/healthy")
+			if files {
+				eventually(t, "the reason in the log", func() error {
+					if a.logged("the disk has no room") == nil {
+						return errors.New("it is not said")
+					}
+					return nil
+				})
+			} else {
+				a.waitReady(t)
+				eventually(t, "samples that wait in memory", func() error { return atLeast(sum(a.metrics(t), prefix+"waiting_samples"), 500) })
+			}
+			if n := r.Attempts(); n > 0 {
+				t.Errorf("%d requests before anything is on the disk", n)
+			}
+			if err := os.RemoveAll(ballast); err != nil {
+				t.Fatal(err)
+			}
+			a.waitReady(t)
+			l := follow(t, a.storage)
+			b := books{receiver: r}
+			eventually(t, "samples in the log, and none in memory", func() error {
+				b.check(t, a)
+				m := a.metrics(t)
+				if n := sum(m, prefix+"waiting_samples"); n != 0 {
+					return fmt.Errorf("%v samples wait", n)
+				}
+				return atLeast(sum(m, prefix+"appended_samples_total", `kind="sample"`), 1000)
+			})
+			if lost := sum(a.metrics(t), prefix+"lost_samples_total"); lost != 0 {
+				t.Errorf("%v samples are lost", lost)
+			}
+			stopPolling()
+			checkBooks(t, a)
+			a.stop(t)
+			l.close(t)
+			l.compare(t, r.Samples(t, everything))
+			if n := l.checkDeliveries(t, r.Requests()); n > 0 {
+				t.Errorf("%d samples came twice", n)
+			}
+		})
 	}
 }

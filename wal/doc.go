@@ -164,7 +164,7 @@
 //
 // Open does this; it needs the time of one segment, however many there are.
 //
-//  1. Wait for the folder's lock.
+//  1. Wait for room for the folder, if there is none, and for its lock.
 //  2. List the segments, and read the first 84 bytes of each. One of a newer
 //     version is set aside: not read, not changed, counted. So is one of
 //     another log (the log is the one that most segments and cursors say, or

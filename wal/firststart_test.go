@@ -1,7 +1,10 @@
 package wal
 
 import (
+	"context"
+	"errors"
 	"maps"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -54,6 +57,34 @@ func TestFirstStartOnFullDisk(t *testing.T) {
 	l = openTest(t, o)
 	if c, err = l.Cursor("mimir", StartEnd); err != nil || c.Position().Totals.Samples != 0 || c.Recovered() {
 		t.Errorf("after a restart: %+v, %v, recovered %t", c.Position(), err, c.Recovered())
+	}
+}
+
+// TestNoRoomToBegin starts a log whose own folder cannot be made: the start
+// waits for room, and for no longer than it may.
+func TestNoRoomToBegin(t *testing.T) {
+	for _, kind := range []error{unix.ENOSPC, unix.EDQUOT} {
+		spy := &spyFS{calls: map[string]int{}}
+		spy.on(func(op string) error {
+			if op == opMakeFolder && spy.calls[op] <= 3 {
+				return kind
+			}
+			return nil
+		})
+		l := openTest(t, Options{Path: filepath.Join(t.TempDir(), "data"), FS: spy})
+		mustAppend(t, l, roundOf(testSeries(l, 10), testStart, 0), testStart)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		spy = &spyFS{calls: map[string]int{}}
+		spy.on(func(op string) error {
+			if op == opMakeFolder && spy.calls[op] == 2 {
+				cancel()
+			}
+			return kind
+		})
+		if _, err := Open(ctx, Options{Path: t.TempDir(), FS: spy}, testStart); !errors.Is(err, kind) {
+			t.Errorf("after the start was called off: %v", err)
+		}
 	}
 }
 

@@ -14,8 +14,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockRetry is how often a lock is tried that another process holds.
+// lockRetry is how often a lock is tried that another process holds, and a
+// folder that the disk has no room for.
 const lockRetry = 100 * time.Millisecond
+
+// takeFolder makes the log's folder and takes its lock. A disk that is too full
+// for either is waited for until ctx ends: to fail would free nothing.
+func (l *Log) takeFolder(ctx context.Context) error {
+	tick := time.NewTicker(lockRetry)
+	defer tick.Stop()
+	for said := false; ; said = true {
+		err := l.fs.MkdirAll(opMakeFolder, l.o.Path, 0o750)
+		if err != nil {
+			err = makeFolderError(err)
+		} else {
+			l.lock, err = lockFolder(ctx, l.o.Path, l.log)
+		}
+		if !isFull(err) {
+			return err
+		}
+		if !said {
+			l.log.Error("the disk has no room to begin the log; nothing is collected until it has, free some space", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+func makeFolderError(err error) error {
+	return fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)
+}
+
+// isFull tells whether err is of a disk that has no room, or no more for us.
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // lockFolder takes the folder's lock, which ends with the process however it
 // ends. Rolling restarts overlap, so a lock that is held is waited for until

@@ -3,7 +3,6 @@ package wal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sys/unix"
 )
 
 // Options shape a log. The zero value of each field means its default.
@@ -116,9 +114,10 @@ type Log struct {
 }
 
 // Open opens the log in o.Path, making it if there is none, and recovers it as
-// the package documentation says. It waits for another process that has the
-// log open until ctx ends. Damage is repaired or stepped over and logged,
-// never an error: errors are those of the folder, such as a missing permission.
+// the package documentation says. Until ctx ends it waits for another process
+// that has the log open, and for a disk that has no room for the folder. Damage
+// is repaired or stepped over and logged, never an error: errors are those of
+// the folder, such as a missing permission.
 func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	o = o.withDefaults()
 	l := &Log{
@@ -131,18 +130,18 @@ func Open(ctx context.Context, o Options, now time.Time) (_ *Log, err error) {
 	l.syncer = &syncer{log: l}
 	l.quarantine = newQuarantine(o)
 	l.turns.begun = time.Now()
-	for _, folder := range []string{o.Path, segmentsFolder(o.Path), cursorsFolder(o.Path)} {
+	if err := l.takeFolder(ctx); err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{segmentsFolder(o.Path), cursorsFolder(o.Path)} {
 		err := l.fs.MkdirAll(opMakeFolder, folder, 0o750)
-		if folder != o.Path && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+		if isFull(err) {
 			l.log.Warn("folder of the log is made with the first file in it", "err", err)
 		} else if err != nil {
-			return nil, fmt.Errorf("make folder of the log: %w; see to it that the agent's user may write there", err)
+			return nil, errors.Join(makeFolderError(err), l.release())
 		}
 	}
 	l.syncFolders()
-	if l.lock, err = lockFolder(ctx, o.Path, l.log); err != nil {
-		return nil, err
-	}
 	if err := l.recover(); err != nil {
 		return nil, errors.Join(err, l.release())
 	}
