@@ -86,7 +86,7 @@ func (e *encoder) appendSeriesV2(buf []byte, m *member, samples []sample, histog
 	for _, sym := range m.labels {
 		labels += uvarintSize(uint64(sym.ref))
 	}
-	kind := uint64(writev2.FromMetadataType(m.metadata.Type))
+	kind := uint64(writev2.FromMetadataType(m.kind))
 	help, unit := uint64(reference(m.help)), uint64(reference(m.unit))
 	metadata := varintFieldSize(kind) + varintFieldSize(help) + varintFieldSize(unit)
 

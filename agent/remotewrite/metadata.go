@@ -103,8 +103,8 @@ func (t *table) families() map[string]wal.Metadata {
 	all := map[string]wal.Metadata{}
 	for _, s := range t.series {
 		for ; s != nil; s = s.next {
-			if s.metadata != (wal.Metadata{}) {
-				all[familyName(s)] = s.metadata
+			if m := s.metadata(); m != (wal.Metadata{}) {
+				all[familyName(s)] = m
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func familyName(s *series) string {
 			name = s.labels[i+1].text
 		}
 	}
-	switch s.metadata.Type {
+	switch s.kind {
 	case model.MetricTypeHistogram, model.MetricTypeGaugeHistogram:
 		name = strings.TrimSuffix(name, "_bucket")
 		fallthrough

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -20,17 +21,24 @@ type symbol struct {
 	ref     uint32 // index into that request's symbols
 }
 
+// string is the text that s stands for; no symbol is the empty one.
+func (s *symbol) string() string {
+	if s == nil {
+		return ""
+	}
+	return s.text
+}
+
 // series is one label set as the endpoint sees it: after external labels and
 // relabelling. Several series of the log may be one series here.
 type series struct {
-	labels   []*symbol // names and values in turn, in order of names
-	metadata wal.Metadata
-	help     *symbol // nil: empty
-	unit     *symbol // nil: empty
+	labels []*symbol // names and values in turn, in order of names
+	kind   model.MetricType
+	help   *symbol // nil: empty
+	unit   *symbol // nil: empty
 
 	v1 []byte // the labels as 1.0 has them in each TimeSeries; made on first use
 
-	hash       uint64
 	next       *series // of the same hash
 	generation uint64  // of the newest segment it was resolved in
 	aloneUntil int64   // it travels alone: Unix milliseconds
@@ -142,9 +150,14 @@ func (t *table) intern(lset labels.Labels) *series {
 			return s
 		}
 	}
-	s := &series{hash: hash, next: t.series[hash], labels: t.symbolize(lset)}
+	s := &series{next: t.series[hash], labels: t.symbolize(lset)}
 	t.series[hash] = s
 	return s
+}
+
+// metadata is what describe was given last.
+func (s *series) metadata() wal.Metadata {
+	return wal.Metadata{Type: s.kind, Help: s.help.string(), Unit: s.unit.string()}
 }
 
 // describe makes m the metadata of s.
@@ -152,13 +165,7 @@ func (t *table) describe(s *series, m wal.Metadata) {
 	help, unit := t.symbol(m.Help), t.symbol(m.Unit)
 	t.release(s.help)
 	t.release(s.unit)
-	s.help, s.unit, s.metadata = help, unit, m
-	if help != nil {
-		s.metadata.Help = help.text
-	}
-	if unit != nil {
-		s.metadata.Unit = unit.text
-	}
+	s.kind, s.help, s.unit = m.Type, help, unit
 }
 
 func (t *table) symbolize(lset labels.Labels) []*symbol {

@@ -236,7 +236,7 @@ func (w *window) member(t *table, ref chunks.HeadSeriesRef, entries []wal.Series
 		return &w.series[s.index]
 	}
 	// The first to appear describes the series for the whole window.
-	if m := entries[ref].Metadata; s.metadata != m {
+	if m := entries[ref].Metadata; s.metadata() != m {
 		t.describe(s, m)
 	}
 	s.window, s.index = w.number, int32(len(w.series))
