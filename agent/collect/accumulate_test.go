@@ -170,7 +170,7 @@ func TestAccumulateSucceeds(t *testing.T) {
 		query config.Query
 		asks  string
 	}{
-		"help":    {described, "1"},
+		"help":    {described, "2"},
 		"buckets": {other, "0"},
 		"labels":  {renamed, "0"},
 	} {
@@ -179,8 +179,8 @@ func TestAccumulateSucceeds(t *testing.T) {
 			r := newRig(t, dbSource(), paymentQuery(2), p)
 			r.step(1)
 			w := r.successor(c.query, p)
-			r.step(2)
 			p.rows = append(p.rows, payment{4, "a", 0.5})
+			r.step(2)
 			w.Prepare(t.Context())
 			r.now = t0.Add(3 * time.Second)
 			if err := (Succession{Leaving: []Runner{r.Worker}, Entering: []Runner{w}}).Carry(r.now); err != nil {

@@ -72,6 +72,7 @@ type rig struct {
 	*Worker
 	t       *testing.T
 	log     *wal.Log
+	dir     string // of log
 	reader  *wal.Reader
 	now     time.Time
 	logged  *strings.Builder
@@ -82,8 +83,8 @@ type rig struct {
 
 func newRig(t *testing.T, source config.Source, query config.Query, db sources.Source) *rig {
 	t.Helper()
-	r := &rig{t: t, now: t0, logged: &strings.Builder{}, reg: prometheus.NewRegistry()}
-	r.log = openLog(t)
+	r := &rig{t: t, now: t0, logged: &strings.Builder{}, reg: prometheus.NewRegistry(), dir: t.TempDir()}
+	r.log = openLogIn(t, r.dir)
 	r.reader = r.log.Reader(wal.Position{})
 	t.Cleanup(func() { r.reader.Close() })
 	r.metrics = NewMetrics(r.reg)
@@ -101,7 +102,12 @@ func newRig(t *testing.T, source config.Source, query config.Query, db sources.S
 
 func openLog(t testing.TB) *wal.Log {
 	t.Helper()
-	log, err := wal.Open(t.Context(), wal.Options{Path: t.TempDir(), Sync: wal.SyncNever, Logger: slog.New(slog.DiscardHandler)}, t0)
+	return openLogIn(t, t.TempDir())
+}
+
+func openLogIn(t testing.TB, path string) *wal.Log {
+	t.Helper()
+	log, err := wal.Open(t.Context(), wal.Options{Path: path, Sync: wal.SyncNever, Logger: slog.New(slog.DiscardHandler)}, t0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,6 +133,7 @@ func (t *timestamped) take(r *sources.Row, i int, at int64, x float64) {
 	if s.round != t.values.number {
 		s.round, s.at = t.values.number, t.order
 	}
+	t.use(1)
 	t.cells = append(t.cells, timedCell{s, t.order, at, x})
 }
 
@@ -156,10 +157,9 @@ func (t *timestamped) end(bool) {
 			}
 			continue
 		case !t.values.fits(1 + len(timed.Samples) - len(t.values.aside)):
-			t.refuse(refusedLimit, 1)
+			t.withdraw(overLimit, 1)
 			continue
 		}
-		t.use(1)
 		timed.Samples = append(timed.Samples, wal.Sample{Series: c.series.handle, T: c.at, V: c.v})
 		t.ahead[id] = c.at // the last of a series is its newest
 		if newest {
@@ -175,6 +175,7 @@ func (t *timestamped) end(bool) {
 // order. Tables that keep their rows have it in each result: only without
 // only_newer is it worth a warning.
 func (t *timestamped) passOver(c timedCell, mark int64) {
+	t.use(-1)
 	if t.refuse(refusedNotNewer, 1) && !t.metric.Timestamp.OnlyNewer {
 		t.explain(refusedNotNewer, fmt.Errorf("a row of %s is of %s, and what was sent ends at %s: return each row once, or set timestamp.only_newer",
 			c.series.page, time.UnixMilli(c.at).UTC().Format(time.RFC3339), time.UnixMilli(mark).UTC().Format(time.RFC3339)))
@@ -217,6 +218,7 @@ func (t *timestamped) refuseDuplicate(c timedCell, n int) {
 	case config.OnDuplicateLast, config.OnDuplicateSum:
 		which = ""
 	}
+	t.use(-n)
 	if t.refuse(refusedDuplicate, n) && which != "" {
 		t.explain(refusedDuplicate, fmt.Errorf("two rows have the labels %s and the same time, and %s counts: add a column to key_labels, aggregate in the query, or set on_duplicate", c.series.page, which))
 	}
