@@ -51,6 +51,12 @@ collectors:
         help: An observation each row.
         histogram: {mode: snapshot, form: both, value: seconds, buckets: [0.2, 0.4, 0.6, 0.8, 1]}
         query_ref: requests
+      - metric_name: by_accumulating_seconds
+        type: histogram
+        help: New rows.
+        histogram: {mode: accumulate, form: both, value: seconds, buckets: [0.2, 0.4, 0.6, 0.8, 1]}
+        cursor: {column: id, overlap: 3}
+        query: SELECT rowid AS id, seconds FROM requests WHERE rowid > {{cursor}} ORDER BY id
       - metric_name: native_seconds
         type: histogram
         help: Exponential buckets.
@@ -88,10 +94,10 @@ func TestTypes(t *testing.T) {
 	r := receiver.Start(t, receiver.Options{})
 	s := newTypesShop(t)
 	a := start(t, setup{config: fmt.Sprintf(typesConfig, remoteWrite(r.URL()), s.path)})
-	for _, name := range []string{"by_rows_seconds_count", "by_single_rows_seconds_count", "by_columns_seconds_count", "by_snapshot_seconds_count", "rpc_seconds_count", "node_role", "build_info", "health", "shops", "requests_total"} {
+	for _, name := range []string{"by_rows_seconds_count", "by_single_rows_seconds_count", "by_columns_seconds_count", "by_snapshot_seconds_count", "by_accumulating_seconds_count", "rpc_seconds_count", "node_role", "build_info", "health", "shops", "requests_total"} {
 		eventually(t, name, func() error { return atLeast(len(r.Samples(t, name)), 1) })
 	}
-	histograms := []string{"by_rows_seconds", "by_single_rows_seconds", "by_columns_seconds", "by_snapshot_seconds"}
+	histograms := []string{"by_rows_seconds", "by_single_rows_seconds", "by_columns_seconds", "by_snapshot_seconds", "by_accumulating_seconds"}
 	for _, native := range append(histograms, "native_seconds") {
 		eventually(t, native, func() error { return atLeast(len(r.Query(t, native, time.Now())), 1) })
 	}
@@ -178,6 +184,7 @@ func checkTypesMetadata(t *testing.T, r *receiver.Receiver) {
 	for name, about := range map[string]string{
 		"by_rows_seconds": "histogram Cumulative buckets. seconds", "by_single_rows_seconds": "histogram Buckets alone.",
 		"by_columns_seconds": "histogram Buckets as columns.", "by_snapshot_seconds": "histogram An observation each row.",
+		"by_accumulating_seconds": "histogram New rows.",
 	} {
 		for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {
 			want[name+suffix] = about
@@ -201,6 +208,7 @@ func checkTypesPage(t *testing.T, a *agent) {
 	want := map[string]model.MetricType{
 		"by_rows_seconds": model.MetricTypeHistogram, "by_single_rows_seconds": model.MetricTypeHistogram,
 		"by_columns_seconds": model.MetricTypeHistogram, "by_snapshot_seconds": model.MetricTypeHistogram,
+		"by_accumulating_seconds": model.MetricTypeHistogram,
 		"native_seconds": model.MetricTypeHistogram, "rpc_seconds": model.MetricTypeSummary,
 		"node_role": model.MetricTypeGauge, "build_info": model.MetricTypeGauge,
 		"health": model.MetricTypeGauge, "shops": model.MetricTypeGauge, "requests_total": model.MetricTypeCounter,
