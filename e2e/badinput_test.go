@@ -62,7 +62,7 @@ func TestBadInput(t *testing.T) {
 			replace: "        query: SELECT id, n FROM orders\n", with: `        query: SELECT id, n FROM orders
       - {metric_name: orders, type: counter, help: Again., values: [n], query: SELECT count(*) AS n FROM orders}
 `,
-			want: []string{`config.yml:18: collectors[orders].metrics[1].type: orders is a counter here and a gauge on line 13; give both one type, or rename one`},
+			want: []string{`config.yml:18: collectors[orders].metrics[1].type: orders is of type counter here and of type gauge on line 13; give both one type, or rename one`},
 		},
 		"empty query": {
 			replace: "SELECT id, n FROM orders", with: `"  "`,
@@ -75,7 +75,7 @@ func TestBadInput(t *testing.T) {
 		"several at once": {
 			replace: "type: gauge\n        help: Orders by id.", with: "type: gouge\n        halp: Orders by id.",
 			want: []string{
-				`config.yml:13: collectors[orders].metrics[0].type: "gouge" is not a type of metric; write gauge or counter`,
+				`config.yml:13: collectors[orders].metrics[0].type: "gouge" is not known here; write gauge, counter, histogram, summary, stateset or info`,
 				`config.yml:14: collectors[orders].metrics[0].halp: unknown field; did you mean help?`,
 			},
 		},
