@@ -68,6 +68,7 @@ func TestFileOperations(t *testing.T) {
 		}, map[string]int{opSeal: 1, opCreate: 1, opAppend: 1}},
 		{"sync of both and of the new names; the first segment, which the cursor has passed, goes", func() { mustSync(t, l, now) },
 			map[string]int{opSyncSegment: 2, opSyncFolder: 1, opRemoveSegment: 1}},
+		{"that its name is gone is synced, too", func() { mustSync(t, l, now) }, map[string]int{opSyncFolder: 1}},
 	}
 	for _, step := range steps {
 		now = now.Add(time.Second)
