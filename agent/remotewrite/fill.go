@@ -73,8 +73,12 @@ func (s *Shipper) beyond(f *wal.Frame) bool {
 // open, but that would keep its bytes on the disk, and the ledger counts them
 // as evicted.
 func (s *Shipper) leaveEvicted() error {
+	gone := s.bookGone()
+	if gone {
+		s.held = false
+	}
 	passed, _ := s.passed()
-	if s.log.Stats().Oldest.Seq <= passed.Seq {
+	if !gone && s.log.Stats().Oldest.Seq <= passed.Seq {
 		return nil
 	}
 	left := s.reader
@@ -103,14 +107,14 @@ func (s *Shipper) look() error {
 	if !s.empty() {
 		return nil
 	}
+	s.startReading()
+	if err := s.leaveEvicted(); err != nil {
+		return err
+	}
 	if s.unsaved {
 		if err := s.save(); err != nil {
 			return err
 		}
-	}
-	s.startReading()
-	if err := s.leaveEvicted(); err != nil {
-		return err
 	}
 	s.peek()
 	s.publish()

@@ -178,6 +178,10 @@ type public struct {
 	// number of before stands until the reader rests.
 	reading bool
 	ahead   wal.Totals // removed from the log in front of the reader
+	// known was answered of the window that is to be taken up again. What the
+	// log has removed of it may be that, so it counts as pending until it is
+	// booked.
+	known wal.Totals
 }
 
 // Ledger returns the accounts as they are saved. It may be called from any
@@ -207,7 +211,7 @@ func (s *Shipper) ledger() Ledger {
 	for _, r := range reasons {
 		l.Dropped[r] = p.books.dropped[r]
 	}
-	l.Dropped[ReasonEvicted] = l.Dropped[ReasonEvicted].Add(p.evicted).Add(p.ahead)
+	l.Dropped[ReasonEvicted] = l.Dropped[ReasonEvicted].Add(p.evicted).Add(minus(p.ahead, p.known))
 
 	l.Pending = minus(minus(l.Appended, l.Sent), l.Unconfirmed)
 	for _, n := range l.Dropped {
@@ -241,6 +245,10 @@ func (s *Shipper) publish() {
 		p.oldest = s.window.oldest
 	case s.held:
 		p.oldest = s.frame.AppendedAt
+	}
+	if s.resumed != nil {
+		o := s.resumed.known()
+		p.known = o.total()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -54,19 +54,17 @@ func (s *Shipper) keepDoubt() {
 // ended, if the log has removed all of it since: what was answered is what the
 // answer said, and only the rest is evicted. The books are saved with the
 // position they lead to, so that a kill before that has the next run book the
-// same again.
-func (s *Shipper) bookGone() {
+// same again. It tells whether there was such a window.
+func (s *Shipper) bookGone() bool {
 	r, oldest := s.resumed, s.log.Stats().Oldest
-	if r == nil || oldest.Seq < r.End {
-		return
+	if r == nil || oldest.Seq < r.End || s.window.frames > 0 {
+		return false
 	}
-	o := r.outcome()
-	if r.Divided != nil {
-		o.add(r.Divided.outcome())
-	}
+	o := r.known()
 	s.books.close(&s.window, o)
 	s.books.drop(ReasonEvicted, minus(minus(oldest.Totals, s.position.Totals), o.total()))
 	s.position, s.resumed, s.unsaved = oldest, nil, true
+	return true
 }
 
 // takeUp marks the requests of a window just cut with what is known of them

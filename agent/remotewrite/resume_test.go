@@ -268,6 +268,50 @@ func TestResumeKeepsTheOutcome(t *testing.T) {
 	}
 }
 
+// TestEvictedBeforeItIsTakenUp has the log remove a window that was in flight
+// when the last run ended, after the start and before the first step. What the
+// receiver took of it is never shown as evicted.
+func TestEvictedBeforeItIsTakenUp(t *testing.T) {
+	f := newFake(t)
+	o := resumeOptions(t, f)
+	path := t.TempDir()
+	small := wal.Options{SegmentBytes: 1 << 12, MaxBytes: 64 << 10}
+	j := openJournal(t, path, small)
+	o.Log = j.Log
+	s := newShip(t, o)
+	f.takesBut(7)
+	now := epoch
+	next := func() {
+		now = now.Add(time.Minute)
+		r := round(j.family("due", 100), now, 0)
+		for i := range r {
+			r[i].V = float64(now.UnixNano()*int64(i+1)%1e9) / 7
+		}
+		j.append(now, r...)
+	}
+	next()
+	s.step(now.Add(time.Minute))
+	j = openJournal(t, j.kill(path), small)
+	o.Log = j.Log
+	s = newShip(t, o)
+	for j.Stats().Oldest.Totals.Samples < 500 {
+		next()
+	}
+	before := s.balance()
+	if gone := j.Stats().Oldest.Totals.Samples; before.Dropped[ReasonEvicted].Samples > gone-70 {
+		t.Errorf("ledger is %+v, want the 70 that were answered not among the evicted of %d", before, gone)
+	}
+	f.takes()
+	s.drain(now.Add(time.Hour))
+	l := s.balance()
+	if l.Dropped[ReasonEvicted].Samples < before.Dropped[ReasonEvicted].Samples || !l.Pending.IsZero() || l.Sent.Samples != l.Appended.Samples-l.Dropped[ReasonEvicted].Samples {
+		t.Errorf("ledger is %+v after %+v", l, before)
+	}
+	if want := j.Stats().Oldest.Totals.Samples - 70; l.Dropped[ReasonEvicted].Samples != want {
+		t.Errorf("%d evicted, want %d: 70 were sent before", l.Dropped[ReasonEvicted].Samples, want)
+	}
+}
+
 // TestEvictedWhileDown has the log remove what a dead endpoint has not read.
 func TestEvictedWhileDown(t *testing.T) {
 	f := newFake(t)

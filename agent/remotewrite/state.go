@@ -45,6 +45,15 @@ func (s *savedOutcome) outcome() outcome {
 	return o
 }
 
+// known is what became of the answered requests and pieces.
+func (f *inFlight) known() outcome {
+	o := f.outcome()
+	if f.Divided != nil {
+		o.add(f.Divided.outcome())
+	}
+	return o
+}
+
 func tallies(m map[Reason]wal.Totals) map[Reason]tally {
 	out := make(map[Reason]tally, len(m))
 	for r, n := range m {
