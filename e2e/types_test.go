@@ -209,7 +209,7 @@ func checkTypesPage(t *testing.T, a *agent) {
 		"by_rows_seconds": model.MetricTypeHistogram, "by_single_rows_seconds": model.MetricTypeHistogram,
 		"by_columns_seconds": model.MetricTypeHistogram, "by_snapshot_seconds": model.MetricTypeHistogram,
 		"by_accumulating_seconds": model.MetricTypeHistogram,
-		"native_seconds": model.MetricTypeHistogram, "rpc_seconds": model.MetricTypeSummary,
+		"native_seconds":          model.MetricTypeHistogram, "rpc_seconds": model.MetricTypeSummary,
 		"node_role": model.MetricTypeGauge, "build_info": model.MetricTypeGauge,
 		"health": model.MetricTypeGauge, "shops": model.MetricTypeGauge, "requests_total": model.MetricTypeCounter,
 	}

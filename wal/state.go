@@ -37,6 +37,17 @@ func (l *Log) State(key string) []byte {
 	return l.states[key]
 }
 
+// KeepStates removes all states whose key is not wanted. It is for those that
+// nobody appends any more; the disk has them until the next segment, and has
+// them back if the process ends before that.
+func (l *Log) KeepStates(wanted func(key string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	after := maps.Clone(l.states)
+	maps.DeleteFunc(after, func(key string, _ []byte) bool { return !wanted(key) })
+	l.states = after
+}
+
 // states are all that are kept. They are never changed, only replaced, so that
 // whoever holds them knows what they were at a time.
 type states map[string][]byte

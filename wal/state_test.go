@@ -67,6 +67,34 @@ func TestStateOfARefusedRound(t *testing.T) {
 	}
 }
 
+// TestKeepStates makes room, and the next segment is without what is removed.
+func TestKeepStates(t *testing.T) {
+	dir := t.TempDir()
+	l := openTest(t, Options{Path: dir, SegmentBytes: 2000})
+	up := l.Series(testLabels(1), Metadata{})
+	now := testStart
+	for i := range 200 {
+		now = now.Add(time.Second)
+		r := &Round{Samples: []Sample{{Series: up, T: now.UnixMilli(), V: 1}}}
+		switch i {
+		case 0:
+			r.State = []State{{"a", []byte("1")}, {"b", make([]byte, maxStates/2)}}
+		case 1:
+			l.KeepStates(func(key string) bool { return key == "a" })
+		case 2:
+			r.State = []State{{"c", make([]byte, maxStates/2)}}
+		}
+		mustAppend(t, l, r, now)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openTest(t, Options{Path: dir, SegmentBytes: 2000})
+	if string(l.State("a")) != "1" || l.State("b") != nil || len(l.State("c")) != maxStates/2 {
+		t.Errorf("states of %d, %d and %d bytes", len(l.State("a")), len(l.State("b")), len(l.State("c")))
+	}
+}
+
 // TestStateOfARoundThatWaits comes with its samples, when the disk has room.
 func TestStateOfARoundThatWaits(t *testing.T) {
 	fs := &spyFS{calls: map[string]int{}}

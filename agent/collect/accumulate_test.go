@@ -201,6 +201,23 @@ func TestAccumulateSucceeds(t *testing.T) {
 	}
 }
 
+// TestAccumulateRemoved leaves no state behind, where a reload removes it.
+func TestAccumulateRemoved(t *testing.T) {
+	p := &payments{rows: []payment{{1, "a", 0.5}}}
+	r := newRig(t, dbSource(), paymentQuery(2), p)
+	r.step(1)
+	key := r.values.keepers[0].stateKey()
+	if r.log.State(key) == nil {
+		t.Fatal("there is no state")
+	}
+	if err := (Succession{Leaving: []Runner{r.Worker}}).Carry(t0.Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if r.log.State(key) != nil {
+		t.Error("the state stays")
+	}
+}
+
 // TestAccumulateOverKills lets rows appear, late ones too, and the process end
 // between any two steps, with rounds that fail, are abandoned or come back
 // from a reload in between. In the end each row is counted once.

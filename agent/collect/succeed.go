@@ -82,7 +82,29 @@ func (s Succession) Carry(now time.Time) error {
 	for _, r := range s.Leaving {
 		errs = append(errs, r.bury(stamp, living))
 	}
+	if len(s.Leaving) > 0 {
+		s.keepStates()
+	}
 	return errors.Join(errs...)
+}
+
+// keepStates has the log forget what was kept of metrics that nobody has any
+// more.
+func (s Succession) keepStates() {
+	wanted := map[string]bool{}
+	for _, r := range slices.Concat(s.Staying, s.Entering) {
+		if w, ok := r.(*Worker); ok {
+			for _, k := range w.values.keepers {
+				wanted[k.stateKey()] = true
+			}
+		}
+	}
+	for _, r := range s.Leaving {
+		if w, ok := r.(*Worker); ok {
+			w.values.log.KeepStates(func(key string) bool { return wanted[key] })
+			return
+		}
+	}
 }
 
 // Prepare implements [Runner]. Metrics that go on from what was kept of them

@@ -103,8 +103,8 @@ func TestTimestampValue(t *testing.T) {
 		},
 		"neither of two": {
 			options: newer, dup: config.OnDuplicateDrop,
-			rounds:  []answer{backupRows(backup("a", 1, -1), backup("a", 2, -1), backup("a", 3, -2))},
-			log:     []string{"a 3 @-2\n"}, page: "a 3\n",
+			rounds: []answer{backupRows(backup("a", 1, -1), backup("a", 2, -1), backup("a", 3, -2))},
+			log:    []string{"a 3 @-2\n"}, page: "a 3\n",
 			refused: refusals{"duplicate": 2}, warns: "neither",
 		},
 		"a failed run": {
