@@ -124,11 +124,15 @@ func (d *payloadDecoder) decodeRecord(rec []byte, table *[]SeriesEntry, f *Frame
 		if d.metadata, err = d.records.Metadata(rec, d.metadata[:0]); err != nil {
 			return err
 		}
+		help := "" // held once for the series of a metric, which come one after the other
 		for _, m := range d.metadata {
 			if err := growTable(table, uint64(m.Ref)); err != nil {
 				return err
 			}
-			(*table)[m.Ref].Metadata = Metadata{Type: record.ToMetricType(m.Type), Unit: m.Unit, Help: m.Help}
+			if m.Help != help {
+				help = m.Help
+			}
+			(*table)[m.Ref].Metadata = Metadata{Type: record.ToMetricType(m.Type), Unit: m.Unit, Help: help}
 		}
 		clear(d.metadata)
 	case record.SamplesV2:
