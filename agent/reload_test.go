@@ -246,6 +246,7 @@ func TestReload(t *testing.T) {
 				return regexp.MustCompile(pattern).MatchString(page)
 			}
 			await(t, r.page+"/metrics", kept)
+			await(t, r.page+"/metrics", `(?m)^sql2metrics_source_up\{source="shop"\} 1$`) // and so is the series up
 			if !c.changed {
 				await(t, r.page+"/metrics", sibling)
 			}
