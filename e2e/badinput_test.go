@@ -95,7 +95,7 @@ func TestBadInput(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			want: []string{`open the log in data: make folder of the log: mkdir data/segments: permission denied; see to it that the agent's user may write there`},
+			want: []string{`open the log in data: open lock of the log: open data/lock: permission denied; see to it that the agent's user may write there`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

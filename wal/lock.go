@@ -57,7 +57,7 @@ func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(er
 func lockFolder(ctx context.Context, path string, log *slog.Logger) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("open lock of the log: %w", err)
+		return nil, fmt.Errorf("open lock of the log: %w; see to it that the agent's user may write there", err)
 	}
 	if err := waitForLock(ctx, f, path, log); err != nil {
 		f.Close()
