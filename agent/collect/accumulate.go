@@ -31,13 +31,20 @@ type accumulating struct {
 	behind  bool // the log has an older state, or none
 	all     []*gathered[histogramRows]
 	state   []byte
+	onward  place  // where the run before ended short of new rows
+	most    int    // rows of a run: a LIMIT is not below it
+	strange string // the class of a row that is not that of start
+	warned  bool   // of strange
 
 	// Of the round being collected.
 	fresh   map[rowID]bool // rows that counted does not have
 	next    reach          // what that of counted becomes
 	last    place          // of the row before
-	mixed   bool           // places did not rise
-	offered bool           // the round has the state
+	top     place          // the highest place, also of rows that are counted
+	rows    int
+	then    place // what onward becomes
+	mixed   bool  // places did not rise
+	offered bool  // the round has the state
 }
 
 // counted is what all settled rounds have counted. It changes in settle and
@@ -78,6 +85,7 @@ func newAccumulating(m *mapper) *accumulating {
 
 // reset begins at the start.
 func (a *accumulating) reset() {
+	a.onward = place{}
 	a.counted = counted{near: map[rowID]bool{}, groups: map[string]*observations{}}
 }
 
@@ -102,12 +110,23 @@ func (a *accumulating) discard() {
 	clear(a.fresh)
 	a.next = a.counted.reach
 	a.last, a.mixed, a.offered = place{}, false, false
+	a.top, a.rows, a.then = place{}, 0, a.onward
 	a.round = a.round[:0]
 }
 
 func (a *accumulating) row(r *sources.Row) {
+	a.rows++
 	id, ok := a.identify(r)
-	if !ok || a.before(id) {
+	if !ok {
+		return
+	}
+	if id.at.compare(a.top) > 0 {
+		a.top = id.at
+	}
+	if class := id.at.class(); class != a.start.class() {
+		a.strange = class
+	}
+	if a.before(id) {
 		return
 	}
 	if a.fresh[id] {
@@ -191,8 +210,10 @@ func (a *accumulating) end(cut bool) {
 		}
 		a.discard()
 	}
+	a.then = a.goOn()
+	a.most = max(a.most, a.rows)
 	floor := a.next.at.before(a.cursor.Overlap)
-	if floor.compare(a.start) < 0 {
+	if floor.class() == a.start.class() && floor.compare(a.start) < 0 {
 		floor = a.start
 	}
 	if a.next.at.kind != placeNone && floor.compare(a.next.floor) > 0 {
@@ -219,6 +240,7 @@ func (a *accumulating) end(cut bool) {
 
 // settle implements [keeper].
 func (a *accumulating) settle(round, _ outcome) {
+	a.onward = a.then
 	if !a.offered {
 		return
 	}
@@ -240,8 +262,32 @@ func (a *accumulating) settle(round, _ outcome) {
 // close implements [keeper].
 func (a *accumulating) close() {}
 
-// from is the place behind which rows may be new.
+// goOn is where the next run begins, if that is behind the floor: a limit can
+// end a run within the overlap, and from the floor the same rows would come for
+// ever. Once the cursor is reached, the overlap is read from its beginning.
+func (a *accumulating) goOn() place {
+	c := a.top.compare(a.counted.at)
+	if a.rows > 0 && (c < 0 || c == 0 && a.rows >= a.most) {
+		return a.top
+	}
+	return place{}
+}
+
+// oddity returns, once, what the operator should know of cursor.start.
+func (a *accumulating) oddity() error {
+	if a.strange == "" || a.warned {
+		return nil
+	}
+	a.warned = true
+	return fmt.Errorf("cursor.start %q is a %s, and column %q has a %s: the database may compare them in its own way, and the overlap can reach rows before start; write start as the column has it", a.cursor.Start, a.start.class(), a.cursor.Column, a.strange)
+}
+
+// from is the place behind which rows may be new, or for one run were not read
+// by the one before.
 func (a *accumulating) from() place {
+	if a.onward.compare(a.counted.floor) > 0 {
+		return a.onward
+	}
 	if a.counted.floor.kind != placeNone {
 		return a.counted.floor
 	}

@@ -158,6 +158,97 @@ func TestAccumulateCut(t *testing.T) {
 	}
 }
 
+// TestAccumulateLimitWithinOverlap comes to all rows, late ones too, where a
+// limit leaves less than the overlap has.
+func TestAccumulateLimitWithinOverlap(t *testing.T) {
+	for name, limit := range map[string]func(*config.Query, *payments, int){
+		"LIMIT": func(_ *config.Query, p *payments, n int) { p.limit = n },
+		"row_limit": func(q *config.Query, _ *payments, n int) {
+			q.Policies = config.Policies{RowLimit: n, OnLimit: config.OnLimitTruncate}
+		},
+	} {
+		for _, n := range []int{1, 2, 3, 5, 10, 11} {
+			t.Run(fmt.Sprint(name, n), func(t *testing.T) {
+				q, p := paymentQuery(10), &payments{}
+				limit(&q, p, n)
+				for id := range int64(30) {
+					p.rows = append(p.rows, payment{id + 1, "a", 1})
+				}
+				r := newRig(t, dbSource(), q, p)
+				step := 0
+				until := func(want int) {
+					t.Helper()
+					for got := ""; !strings.Contains(got, fmt.Sprintf(`_count{shop="a"} %d @`, want)); {
+						if step++; step > 600 {
+							t.Fatalf("never counts %d; asked behind %v, got\n%s", want, p.asked[len(p.asked)-20:], got)
+						}
+						got = bare(r.step(step))
+						if step%3 == 0 { // a failed run leaves it where it is
+							p.failing = errDown
+							step++
+							r.step(step)
+							p.failing = nil
+						}
+					}
+				}
+				until(30)
+				p.rows = slices.DeleteFunc(p.rows, func(row payment) bool { return row.id == 29 })
+				p.rows = append(p.rows, payment{31, "a", 1})
+				until(31)
+				p.rows = append(p.rows, payment{29, "a", 1}, payment{33, "a", 1}) // 29 has been counted
+				until(32)
+				p.rows = append(p.rows, payment{32, "a", 1}) // late
+				until(33)
+			})
+		}
+	}
+}
+
+// TestAccumulateOtherStart counts rows whose cursor is not what start is, and
+// says so once.
+func TestAccumulateOtherStart(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		start string
+		cells [2]sources.Value
+		asks  string
+		warns bool
+	}{
+		"text, times":   {"the beginning", [2]sources.Value{sources.TimeValue(at), sources.TimeValue(at.Add(time.Hour))}, "'2026-03-01 12:59:50+00:00'", true},
+		"text, numbers": {"a", [2]sources.Value{sources.IntValue(20), sources.IntValue(40)}, "30", true},
+		"time, numbers": {"2026-01-01", [2]sources.Value{sources.IntValue(20), sources.IntValue(40)}, "30", true},
+		"number, times": {"0", [2]sources.Value{sources.TimeValue(at), sources.TimeValue(at.Add(time.Hour))}, "'2026-03-01 12:59:50+00:00'", true},
+		"time, times":   {"2026-03-01T12:59:55", [2]sources.Value{text("2026-03-01T13:00"), text("2026-03-01 13:00:01")}, "'2026-03-01T12:59:55'", false},
+		"year 1":        {"0001-01-01", [2]sources.Value{text("0001-01-02"), text("2026-03-01 13:00:00")}, "'2026-03-01 12:59:50'", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := paymentQuery(10)
+			q.Metrics[0].HistogramOptions.Cursor.Start = c.start
+			db := &database{}
+			for _, cell := range c.cells {
+				db.answers = append(db.answers, answer{columns: []string{"id", "shop", "seconds"}, rows: [][]sources.Value{{cell, text("a"), sources.FloatValue(1)}}})
+			}
+			r := newRig(t, dbSource(), q, db)
+			r.now = at.Add(2 * time.Hour)
+			r.step(1)
+			if got := bare(r.step(2)); !strings.Contains(got, `_count{shop="a"} 2`) {
+				t.Errorf("got\n%s", got)
+			}
+			a := r.statement.behind[0]
+			if got := a.from().literal(); got != c.asks {
+				t.Errorf("asks behind %s, want %s", got, c.asks)
+			}
+			want := 0
+			if c.warns {
+				want = 1
+			}
+			if n := strings.Count(r.logged.String(), "cursor.start"); n != want {
+				t.Errorf("%d warnings:\n%s", n, r.logged)
+			}
+		})
+	}
+}
+
 // TestAccumulateSucceeds hands what is counted to the worker that takes the
 // place of another.
 func TestAccumulateSucceeds(t *testing.T) {

@@ -46,15 +46,20 @@ func startPlace(start string) place {
 
 func textPlace(text string) place {
 	if t, _, ok := parseTime(text, time.UTC); ok {
-		if n, ok := nanoseconds(t); ok {
-			return place{kind: placeTimeText, n: n, text: text}
-		}
+		return place{kind: placeTimeText, n: nanoseconds(t), text: text}
 	}
 	return place{kind: placeText, text: text}
 }
 
-func nanoseconds(t time.Time) (int64, bool) {
-	return t.UnixNano(), t.Year() > 1678 && t.Year() < 2262
+// nanoseconds saturates: an int64 reaches from 1677 to 2262.
+func nanoseconds(t time.Time) int64 {
+	switch year := t.UTC().Year(); {
+	case year <= 1677:
+		return math.MinInt64
+	case year >= 2262:
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // placeOf reads a cell that is not NULL; false: rows cannot be ordered by it,
@@ -70,11 +75,7 @@ func placeOf(v sources.Value, start place) (place, bool) {
 		return place{kind: placeFloat, f: f}, !math.IsNaN(f) && !math.IsInf(f, 0)
 	case sources.Time:
 		t, err := time.Parse(time.RFC3339Nano, string(v.AppendText(nil)))
-		if err != nil {
-			return place{}, false
-		}
-		n, ok := nanoseconds(t)
-		return place{kind: placeTime, n: n}, ok
+		return place{kind: placeTime, n: nanoseconds(t)}, err == nil
 	case sources.Text:
 		text := v.AppendText(nil)
 		if !utf8.Valid(text) || bytes.ContainsAny(text, "\\\x00") {
@@ -92,6 +93,20 @@ func placeOf(v sources.Value, start place) (place, bool) {
 
 func (p place) isNumber() bool { return p.kind == placeInteger || p.kind == placeFloat }
 func (p place) isTime() bool   { return p.kind == placeTime || p.kind == placeTimeText }
+
+// class is what a place is, as a sentence has it. Only places of one class say
+// which of two rows is the later one.
+func (p place) class() string {
+	switch {
+	case p.isNumber():
+		return "number"
+	case p.isTime():
+		return "time"
+	case p.kind == placeText:
+		return "text"
+	}
+	return ""
+}
 
 // compare orders numbers before times before texts.
 func (p place) compare(o place) int {
@@ -132,7 +147,9 @@ func (p place) before(distance float64) place {
 	case placeTimeText:
 		t, layout, _ := parseTime(p.text, time.UTC)
 		t = t.Add(-time.Duration(minus(0, -distance*1e9)))
-		return textPlace(t.Format(layout))
+		if b := textPlace(t.Format(layout)); b.isTime() { // not before the year 0
+			return b
+		}
 	}
 	return p
 }

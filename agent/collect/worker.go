@@ -292,6 +292,11 @@ func (w *Worker) endRefusals() {
 		m.nulls = 0
 	}
 	w.refusedIn(&w.late)
+	for _, a := range w.statement.behind {
+		if err := a.oddity(); err != nil {
+			w.logger.Warn("the cursor starts at what the column is not", "metric", a.metric.Name, "err", err)
+		}
+	}
 }
 
 // observeHealth tells the source's other workers what the run says about it. A
