@@ -24,6 +24,15 @@ func (j journal) kill(path string) string {
 	return to
 }
 
+// noise is one sample of each series, of values that do not compress.
+func noise(series []*wal.Series, t time.Time) []wal.Sample {
+	r := round(series, t, 0)
+	for i := range r {
+		r[i].V = float64(t.UnixNano()*int64(i+1)%1e9) / 7
+	}
+	return r
+}
+
 // bodies are the bytes of the requests since the last call.
 func (f *fake) bodies() []string {
 	var out []string
@@ -173,11 +182,7 @@ func TestResumeWithoutTheWindow(t *testing.T) {
 	due := j.family("due", 100)
 	next := func() {
 		now = now.Add(time.Minute)
-		r := round(due, now, 0)
-		for i := range r {
-			r[i].V = float64(now.UnixNano()*int64(i+1)%1e9) / 7
-		}
-		j.append(now, r...)
+		j.append(now, noise(due, now)...)
 	}
 	next()
 	s.step(now.Add(time.Minute))
@@ -234,11 +239,7 @@ func TestResumeKeepsTheOutcome(t *testing.T) {
 	due := j.family("due", 100)
 	next := func() {
 		now = now.Add(time.Minute)
-		r := round(due, now, 0)
-		for i := range r {
-			r[i].V = float64(now.UnixNano()*int64(i+1)%1e9) / 7
-		}
-		j.append(now, r...)
+		j.append(now, noise(due, now)...)
 	}
 	next()
 	for i := range 2 {
@@ -283,11 +284,7 @@ func TestEvictedBeforeItIsTakenUp(t *testing.T) {
 	now := epoch
 	next := func() {
 		now = now.Add(time.Minute)
-		r := round(j.family("due", 100), now, 0)
-		for i := range r {
-			r[i].V = float64(now.UnixNano()*int64(i+1)%1e9) / 7
-		}
-		j.append(now, r...)
+		j.append(now, noise(j.family("due", 100), now)...)
 	}
 	next()
 	s.step(now.Add(time.Minute))
@@ -323,11 +320,7 @@ func TestEvictedWhileDown(t *testing.T) {
 	var last uint64
 	for j.Stats().Oldest.Totals.Samples < 2000 {
 		now = now.Add(time.Minute)
-		r := round(due, now, 0)
-		for i := range r {
-			r[i].V = float64(now.UnixNano()*int64(i+1)%1e9) / 7
-		}
-		j.append(now, r...)
+		j.append(now, noise(due, now)...)
 		s.step(now)
 		l := s.balance()
 		if l.Dropped[ReasonEvicted].Samples < last {
