@@ -88,6 +88,8 @@ type task struct {
 	client *client // nil for the agent's own
 	cancel context.CancelFunc
 	done   chan struct{} // closed when Run has returned
+	// retired says that a reload has ended it, though Run may still hang.
+	retired bool
 }
 
 // start runs the worker until cancel is called. It outlives ctx.

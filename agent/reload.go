@@ -140,6 +140,7 @@ func (a *Agent) prepare(ctx context.Context) (*succession, error) {
 		return nil, err
 	}
 	a.plan(n)
+	retire(n.followed())
 	if most := c.Limits.MaxSeries; most > 0 { // what is replaced counts until it is gone
 		a.limit.Set(most + a.limit.Live())
 	}
@@ -213,14 +214,27 @@ func (a *Agent) plan(n *succession) {
 	n.report = a.compare(n)
 }
 
+// followed are the workers that end before the others do, because what they
+// remember is where those that enter begin. What they showed stays until the
+// swap.
+func (n *succession) followed() (all []*task) {
+	for _, before := range n.leaving {
+		if slices.ContainsFunc(n.entering, func(t *task) bool { return collect.Follows(t.Runner, before.Runner) }) {
+			all = append(all, before)
+		}
+	}
+	return all
+}
+
 // collect has the workers that enter collect their first rounds, all at once.
 // It returns an error only if ctx ends.
 func (n *succession) collect(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
+	before := runners(n.leaving)
 	var first sync.WaitGroup
 	for _, t := range n.entering {
-		first.Go(func() { t.Prepare(within) })
+		first.Go(func() { t.Prepare(within, before) })
 	}
 	first.Wait()
 	return ctx.Err()
@@ -258,8 +272,9 @@ func (a *Agent) swap(ctx context.Context, n *succession) {
 }
 
 // retire ends workers, and waits for those that do not hang in a query. What
-// the others still collect is discarded.
+// the others still collect is discarded. It does so once with each.
 func retire(tasks []*task) {
+	tasks = slices.DeleteFunc(slices.Clone(tasks), func(t *task) bool { return t.retired })
 	for _, t := range tasks {
 		t.cancel()
 	}
@@ -273,6 +288,7 @@ func retire(tasks []*task) {
 				<-t.done
 			}
 		}
+		t.retired = true
 	}
 }
 

@@ -135,7 +135,7 @@ func TestBooksAddUp(t *testing.T) {
 					_, _, _ = w.values.expire(now)
 				case 2:
 					next := open(round + 1)
-					next.Prepare(t.Context())
+					next.Prepare(t.Context(), []Runner{w})
 					if err := (Succession{Leaving: []Runner{w}, Entering: []Runner{next}}).Carry(now); err != nil {
 						t.Error(err)
 					}

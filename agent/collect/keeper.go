@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"slices"
 
 	"sql2metrics/wal"
 )
@@ -63,6 +64,13 @@ func (v *values) restoreFrom(log *wal.Log, logger *slog.Logger) {
 			restore(k, state, logger)
 		}
 	}
+}
+
+// follows tells whether there is a keeper here that goes on from one of before.
+func (v *values) follows(before *values) bool {
+	return slices.ContainsFunc(v.keepers, func(k keeper) bool {
+		return slices.ContainsFunc(before.keepers, func(old keeper) bool { return k.stateKey() == old.stateKey() })
+	})
 }
 
 // succeed has each keeper go on from what that of another worker has, which

@@ -23,8 +23,9 @@ import (
 type Runner interface {
 	// Prepare collects what will be the worker's first round and keeps it.
 	// Neither the log nor the page see it before Carry. Where that fails, or ctx
-	// ends first, the worker begins with what those it replaces have.
-	Prepare(ctx context.Context)
+	// ends first, the worker begins with what those it replaces have. They are
+	// among before; those that it follows are retired, or have ended.
+	Prepare(ctx context.Context, before []Runner)
 
 	// Run steps at each tick until ctx ends.
 	Run(ctx context.Context)
@@ -107,11 +108,21 @@ func (s Succession) keepStates() {
 	}
 }
 
-// Prepare implements [Runner]. Metrics that go on from what was kept of them
-// are left to the first tick: the worker before may still be ahead of it.
-func (w *Worker) Prepare(ctx context.Context) {
-	if len(w.values.keepers) > 0 {
-		return
+// Follows tells whether next goes on from more than the last round of before,
+// which then has to be retired, or to have ended, when next is prepared: what it
+// still collected would be sent or counted twice.
+func Follows(next, before Runner) bool {
+	w, ok := next.(*Worker)
+	old, same := before.(*Worker)
+	return ok && same && w.values.follows(&old.values)
+}
+
+// Prepare implements [Runner].
+func (w *Worker) Prepare(ctx context.Context, before []Runner) {
+	for _, r := range before {
+		if old, ok := r.(*Worker); ok {
+			w.values.succeed(&old.values, w.logger)
+		}
 	}
 	err := w.collect(ctx, w.clock())
 	if ctx.Err() != nil && err == nil {
@@ -134,11 +145,7 @@ func (w *Worker) begin(stamp time.Time, before []Runner) {
 	if !w.prepared {
 		for _, r := range before {
 			old, ok := r.(*Worker)
-			if !ok || old.source != w.source {
-				continue
-			}
-			w.values.succeed(&old.values, w.logger)
-			if old.attaches(w) {
+			if ok && old.source == w.source && old.attaches(w) {
 				w.inherit(old)
 			}
 		}
@@ -162,14 +169,22 @@ func (w *Worker) attaches(o *Worker) bool {
 // round after them ends those that it does not have.
 func (w *Worker) inherit(old *Worker) {
 	families := map[*family]*family{}
-	for _, p := range old.values.lastGood() {
-		f, known := families[p.series.family]
+	become := func(f *family) *family {
+		now, known := families[f]
 		if !known {
-			f = w.continues(old, p.series.family)
-			families[p.series.family] = f
+			now = w.continues(old, f)
+			families[f] = now
 		}
-		if f != nil {
+		return now
+	}
+	for _, p := range old.values.lastGood() {
+		if f := become(p.series.family); f != nil {
 			w.values.inherit(p, f)
+		}
+	}
+	for _, p := range old.values.lastTimed() {
+		if f := become(p.series.family); f != nil {
+			w.values.inheritTimed(p, f)
 		}
 	}
 	if w.values.inherited {
@@ -226,7 +241,7 @@ func (w *Worker) bury(stamp time.Time, left map[*wal.Series]bool) error {
 }
 
 // Prepare implements [Runner].
-func (s *Scrape) Prepare(ctx context.Context) {
+func (s *Scrape) Prepare(ctx context.Context, _ []Runner) {
 	s.first = s.collect(ctx, s.clock())
 	s.prepared = true
 }
@@ -258,7 +273,7 @@ func (s *Scrape) bury(stamp time.Time, left map[*wal.Series]bool) error {
 }
 
 // Prepare implements [Runner].
-func (u *Up) Prepare(ctx context.Context) { u.health.saw(u.ping(ctx), u.clock()) }
+func (u *Up) Prepare(ctx context.Context, _ []Runner) { u.health.saw(u.ping(ctx), u.clock()) }
 
 // Retire implements [Runner].
 func (u *Up) Retire() bool { return u.tenure.retire() }
@@ -298,7 +313,7 @@ func buryAll(log *wal.Log, b *book, all []*wal.Series, stamp time.Time, left map
 }
 
 // Prepare implements [Runner]: the registry is there when the worker begins.
-func (s *Self) Prepare(context.Context) {}
+func (s *Self) Prepare(context.Context, []Runner) {}
 
 // Retire implements [Runner].
 func (s *Self) Retire() bool { return s.values.tenure.retire() }
@@ -330,6 +345,16 @@ func (v *values) inherit(p point, f *family) {
 	v.inherited = true
 }
 
+// inheritTimed is inherit for a point with its own time, which is only shown:
+// no round ends it.
+func (v *values) inheritTimed(p point, f *family) {
+	p.series = &series{family: f, page: p.series.page}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lastAside = append(v.lastAside, p)
+	v.inherited = true
+}
+
 // unmarked returns those of gone that need a stale marker: not those that were
 // inherited and are in the round being collected as series of this worker's
 // own.
@@ -353,6 +378,17 @@ func (v *values) lastGood() []point {
 		return nil
 	}
 	return slices.Clone(v.last)
+}
+
+// lastTimed returns the samples with their own time of the last good round, if
+// it has not ended.
+func (v *values) lastTimed() []point {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ended {
+		return nil
+	}
+	return slices.Clone(v.lastAside)
 }
 
 func (v *values) living(dst []*wal.Series) []*wal.Series {

@@ -2,12 +2,14 @@ package collect
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"sql2metrics/config"
 	"sql2metrics/sources"
@@ -71,7 +73,7 @@ func TestSuccession(t *testing.T) {
 			r.step(1)
 			w := r.successor(c.query, &database{answers: []answer{c.first, orderRows(5, "open")}})
 			r.now = t0.Add(2 * time.Second)
-			w.Prepare(t.Context())
+			w.Prepare(t.Context(), []Runner{r.Worker})
 			if got := newSamples(t, r.reader); got != "" {
 				t.Errorf("a worker that is only prepared appends\n%s", got)
 			}
@@ -102,6 +104,87 @@ func TestSuccession(t *testing.T) {
 			if n := r.refusedCount("time"); n > 0 {
 				t.Errorf("the log refuses %v samples", n)
 			}
+			addsUp(t, r.metrics)
+		})
+	}
+}
+
+// TestSuccessionOfMemory puts a worker with metrics that remember more than
+// their last round in the place of another: they and their siblings are on each
+// page, with a first round and without, and nothing is sent or counted twice.
+func TestSuccessionOfMemory(t *testing.T) {
+	seen := func(help string) config.Metric {
+		m := backups(config.Timestamp{OnlyNewer: true})
+		m.Name, m.KeyLabels, m.Help = "seen", []string{"status"}, help
+		return m
+	}
+	times := paymentSeconds(0)
+	times.Name, times.KeyLabels, times.HistogramOptions.Value = "times", nil, "n"
+	metrics := func(help string) config.Query { return query(orders(), seen(help), times) }
+	rows := func(n int64, at int) answer {
+		return answer{columns: []string{"status", "n", "at", "id"}, rows: [][]sources.Value{
+			{text("open"), sources.IntValue(n), sources.TimeValue(t0.Add(time.Duration(at) * time.Second)), sources.IntValue(n)},
+		}}
+	}
+	page := func(help string, n, sum, count int) string {
+		return fmt.Sprintf("# HELP orders Orders.\n# TYPE orders gauge\norders{status=\"open\",team=\"shop\"} %[2]d\n"+
+			"# HELP seen %[1]s\n# TYPE seen gauge\nseen{status=\"open\",team=\"shop\"} %[2]d\n"+
+			"# HELP times \n# TYPE times histogram\ntimes_bucket{team=\"shop\",le=\"1\"} 0\ntimes_bucket{team=\"shop\",le=\"2\"} 0\n"+
+			"times_bucket{team=\"shop\",le=\"+Inf\"} %[4]d\ntimes_sum{team=\"shop\"} %[3]d\ntimes_count{team=\"shop\"} %[4]d\n", help, n, sum, count)
+	}
+	for name, c := range map[string]struct {
+		first answer // of the successor's query, when it is prepared
+		page  string
+		seen  string // what the log gets with the succession, of that metric
+	}{
+		"a new row":        {rows(4, -5), page("New.", 4, 7, 2), "4 @-5"},
+		"the row again":    {rows(3, -10), page("New.", 3, 3, 1), ""},
+		"a run that fails": {answer{err: errDown}, page("New.", 3, 3, 1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, dbSource(), metrics("Old."), &database{answers: []answer{rows(3, -10)}})
+			r.step(1)
+			w := r.successor(metrics("New."), &database{answers: []answer{c.first, rows(5, -1)}})
+			r.now = t0.Add(2 * time.Second)
+			if !Follows(w, r.Worker) || !r.Retire() {
+				t.Fatal("it does not wait for the one before")
+			}
+			w.Prepare(t.Context(), []Runner{r.Worker})
+			if got := newSamples(t, r.reader); got != "" {
+				t.Errorf("a worker that is only prepared appends\n%s", got)
+			}
+			if err := (Succession{Leaving: []Runner{r.Worker}, Entering: []Runner{w}}).Carry(r.now); err != nil {
+				t.Fatal(err)
+			}
+			log := newSamples(t, r.reader)
+			want := ""
+			if c.seen != "" {
+				want = `seen{instance="h:1", job="pg", status="open", team="shop"} ` + c.seen + "\n"
+			}
+			if strings.Contains(log, "stale") || !strings.HasSuffix(log, want) || strings.Contains(log, "seen") != (want != "") {
+				t.Errorf("the log gets\n%s", log)
+			}
+			shows := func(want string) {
+				t.Helper()
+				p := NewPage(prometheus.NewRegistry(), prometheus.NewRegistry())
+				p.Show(w)
+				if d := cmp.Diff(want, render(t, p)); d != "" {
+					t.Errorf("the page shows (-want +got):\n%s", d)
+				}
+			}
+			shows(c.page)
+			r.now = t0.Add(3 * time.Second)
+			if err := w.Step(t.Context(), r.now); err != nil {
+				t.Fatal(err)
+			}
+			if log = newSamples(t, r.reader); strings.Contains(log, "stale") || !strings.Contains(log, "5 @-1") {
+				t.Errorf("at the next tick the log gets\n%s", log)
+			}
+			sum, count := 8, 2
+			if name == "a new row" {
+				sum, count = 12, 3
+			}
+			shows(page("New.", 5, sum, count))
 			addsUp(t, r.metrics)
 		})
 	}
@@ -140,7 +223,7 @@ func TestRetiredWorkerDiscardsItsResult(t *testing.T) {
 				t.Fatal("a worker whose query hangs cannot be retired")
 			}
 			w := r.successor(query(orders()), &database{answers: []answer{orderRows(4, "open")}})
-			w.Prepare(t.Context())
+			w.Prepare(t.Context(), []Runner{r.Worker})
 			if err := (Succession{Leaving: []Runner{r.Worker}, Entering: []Runner{w}}).Carry(t0); err != nil {
 				t.Fatal(err)
 			}

@@ -193,7 +193,7 @@ func TestWatermarksOverARestart(t *testing.T) {
 
 	w := r.successor(q, &database{answers: []answer{backupRows(backup("a", 1, -10), backup("b", 2, -5))}})
 	r.step(2)
-	w.Prepare(t.Context())
+	w.Prepare(t.Context(), []Runner{r.Worker})
 	r.now = t0.Add(3 * time.Second)
 	if err := (Succession{Leaving: []Runner{r.Worker}, Entering: []Runner{w}}).Carry(r.now); err != nil {
 		t.Fatal(err)
