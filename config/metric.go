@@ -155,7 +155,8 @@ func (m *metric) checkLabels() {
 			return
 		}
 		if name == made {
-			at.fail(fmt.Sprintf("label %q is made by the %s itself", name, m.Type), "choose another name"+alsoIn)
+			by := m.at("type")
+			at.fail(fmt.Sprintf("label %q is made by the %s itself, by %s on line %d", name, m.Type, by.path, by.line), "choose another name"+alsoIn)
 			return
 		}
 		if other, twice := first[name]; twice {

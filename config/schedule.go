@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // a container rarely has the time zones that timezone names
@@ -92,12 +93,33 @@ func parseCron(text string) (ticks *cron.SpecSchedule, err error) {
 	if !ok {
 		return nil, errors.New("it names no times of a calendar")
 	}
+	if err := checkSteps(text); err != nil {
+		return nil, err
+	}
 	for _, field := range []uint64{ticks.Minute, ticks.Hour, ticks.Dom, ticks.Month, ticks.Dow} {
 		if field == 0 {
 			return nil, errors.New("one of its fields is empty")
 		}
 	}
 	return ticks, nil
+}
+
+// checkSteps refuses what the parser takes for the first value of a field
+// alone: a step that is longer than the field.
+func checkSteps(text string) error {
+	longest := []int{60, 24, 31, 12, 7}
+	for i, field := range strings.Fields(text) {
+		for part := range strings.SplitSeq(field, ",") {
+			_, step, found := strings.Cut(part, "/")
+			if !found || i >= len(longest) {
+				continue
+			}
+			if n, err := strconv.Atoi(step); err != nil || n > longest[i] {
+				return fmt.Errorf("a step of %s is longer than its field, which has %d values", step, longest[i])
+			}
+		}
+	}
+	return nil
 }
 
 // longestPause returns the longest time between two ticks of a year without
