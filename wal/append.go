@@ -21,9 +21,10 @@ var errClosed = errors.New("log is closed")
 // caller does not append it again. What is refused is refused for good.
 //
 // An error means that the log is closed, that a round was lost because it is
-// larger than all that may wait, that there was no room for its state, without
-// which it was appended all the same, or, with SyncAlways, that the round is in
-// the log but not yet safe against power loss, which a later sync makes up for.
+// larger than all that may wait, that there was no room for some of its states,
+// without which it was appended all the same (a [*StateError]), or, with
+// SyncAlways, that the round is in the log but not yet safe against power loss,
+// which a later sync makes up for.
 //
 // Anyone may call it; appends are made one after the other.
 func (l *Log) Append(r *Round, now time.Time) (Appended, error) {
@@ -52,11 +53,14 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	}
 	l.now = max(l.now, now)
 	l.series.forget(l.now)
-	if len(r.State) > 0 && l.states.sizeWith(r.State) > maxStates {
-		bare := *r
-		bare.State = nil
-		out, err := l.writeOrWait(&bare, now)
-		return out, errors.Join(errStates, err)
+	if len(r.State) > 0 {
+		admitted, without := l.states.admit(r.State)
+		if len(without) > 0 {
+			part := *r
+			part.State = admitted
+			out, err := l.writeOrWait(&part, now)
+			return out, &StateError{without, err}
+		}
 	}
 	return l.writeOrWait(r, now)
 }

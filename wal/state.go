@@ -2,22 +2,41 @@ package wal
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/prometheus/prometheus/tsdb/record"
 )
 
-// maxStates is how many bytes all states may have together. A frame has room
-// for them beside its samples.
-const maxStates = 2 << 20
+// All states are written again at the beginning of each segment, and a frame has
+// room for them beside its samples. That bounds them, in bytes: all together, and
+// each, so that one does not take the room of the others.
+const (
+	maxStates = 2 << 20
+	maxState  = maxStates / 4
+)
 
 // recordState is our own type of record, beside those of tsdb/record.
 const recordState record.Type = 15
 
-// errStates is why a round is appended without its state.
-var errStates = errors.New("all states together would be more than 2 MiB, so that the log still has the older one; keep less of it, such as by fewer series or a shorter overlap")
+// StateError says that a round was appended without some of its states, because
+// there is no room for them: the log still has the older ones. [Log.StateRoom]
+// tells beforehand.
+type StateError struct {
+	Keys []string // of those states
+	Err  error    // what else became of the append; may be nil
+}
+
+func (e *StateError) Error() string {
+	text := fmt.Sprintf("no room for the states %q, so that the log still has the older ones", e.Keys)
+	if e.Err != nil {
+		text += "; " + e.Err.Error()
+	}
+	return text
+}
+
+func (e *StateError) Unwrap() error { return e.Err }
 
 // State is a small value that whoever appends wants to find again after a
 // restart, as it was with the samples that the log has then: neither the one nor
@@ -35,6 +54,24 @@ func (l *Log) State(key string) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.states[key]
+}
+
+// StateKeys returns the keys of all states, in order. Anyone may call it at any
+// time; it waits for a running Append.
+func (l *Log) StateKeys() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.states))
+}
+
+// StateRoom returns how many bytes the value of a key may have: a quarter of
+// what there is for all states, or what the others leave of that. One that is
+// not larger than the value before it always has room. Anyone may call it at any
+// time; it waits for a running Append.
+func (l *Log) StateRoom(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.states.room(key) - stateBytes(key, nil)
 }
 
 // KeepStates removes all states whose key is not wanted. It is for those that
@@ -69,18 +106,43 @@ func (s states) with(changes []State) states {
 	return after
 }
 
-// sizeWith bounds what the states take in a frame after some changes.
-func (s states) sizeWith(changes []State) (bytes int) {
+// size bounds what the states take in a frame.
+func (s states) size() (bytes int) {
 	for key, value := range s {
 		bytes += stateBytes(key, value)
 	}
-	for _, c := range changes {
-		bytes += stateBytes(c.Key, c.Value)
-		if old, ok := s[c.Key]; ok {
-			bytes -= stateBytes(c.Key, old)
-		}
-	}
 	return bytes
+}
+
+// room is what the state of a key may take.
+func (s states) room(key string) int {
+	before := 0
+	if value, ok := s[key]; ok {
+		before = stateBytes(key, value)
+	}
+	return max(before, min(maxState, maxStates-s.size()+before))
+}
+
+// admit returns those of the changes that there is room for, and the keys of
+// the others.
+func (s states) admit(changes []State) (admitted []State, without []string) {
+	after := maps.Clone(s)
+	if after == nil {
+		after = states{}
+	}
+	for _, c := range changes {
+		switch {
+		case c.Value == nil:
+			delete(after, c.Key)
+		case stateBytes(c.Key, c.Value) <= after.room(c.Key):
+			after[c.Key] = c.Value
+		default:
+			without = append(without, c.Key)
+			continue
+		}
+		admitted = append(admitted, c)
+	}
+	return admitted, without
 }
 
 func stateBytes(key string, value []byte) int {

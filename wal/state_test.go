@@ -48,7 +48,7 @@ func TestState(t *testing.T) {
 	check("after it")
 }
 
-// TestStateOfARefusedRound is not kept, nor is one that is too large.
+// TestStateOfARefusedRound is not kept.
 func TestStateOfARefusedRound(t *testing.T) {
 	l := openTest(t, Options{Path: t.TempDir()})
 	up := l.Series(testLabels(1), Metadata{})
@@ -58,12 +58,53 @@ func TestStateOfARefusedRound(t *testing.T) {
 	if out, err := l.Append(late, testStart); err != nil || out.Refused.Samples != 1 {
 		t.Fatalf("append: %+v, %v", out, err)
 	}
-	large := &Round{Samples: []Sample{{Series: up, T: at + 1, V: 2}}, State: []State{{"b", make([]byte, maxStates)}}}
-	if out, err := l.Append(large, testStart); !errors.Is(err, errStates) || out.Appended.Samples != 1 {
-		t.Fatalf("append: %+v, %v", out, err)
+	if got := string(l.State("a")); got != "1" {
+		t.Errorf("state is %q, want that of the round in the log", got)
 	}
-	if got := string(l.State("a")); got != "1" || l.State("b") != nil {
-		t.Errorf("state is %q and %d bytes, want that of the round in the log", got, len(l.State("b")))
+}
+
+// TestStateRoom has one state, and all together, grow beyond their room: the
+// others of the round are kept, and so is what the log had.
+func TestStateRoom(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	up := l.Series(testLabels(1), Metadata{})
+	now := testStart
+	give := func(without []string, changes ...State) {
+		t.Helper()
+		now = now.Add(time.Second)
+		out, err := l.Append(&Round{Samples: []Sample{{Series: up, T: now.UnixMilli(), V: 1}}, State: changes}, now)
+		var full *StateError
+		if errors.As(err, &full) != (without != nil) || out.Appended.Samples != 1 {
+			t.Fatalf("append: %+v, %v", out, err)
+		}
+		if full != nil {
+			if d := cmp.Diff(without, full.Keys); d != "" || full.Err != nil {
+				t.Fatalf("without %v, %v", full.Keys, full.Err)
+			}
+		}
+	}
+	room := func(key string, want int) {
+		t.Helper()
+		if got := l.StateRoom(key); got != want {
+			t.Fatalf("room for %s is %d, want %d", key, got, want)
+		}
+	}
+	const most = maxState - 2*5 - 1 // of a key with one letter
+	room("a", most)
+	give([]string{"a"}, State{"a", make([]byte, most+1)}, State{"b", []byte("1")})
+	if l.State("a") != nil || string(l.State("b")) != "1" {
+		t.Errorf("states of %d and %d bytes", len(l.State("a")), len(l.State("b")))
+	}
+	give(nil, State{"a", make([]byte, most)}, State{"c", make([]byte, most)}, State{"d", make([]byte, most)})
+	left := most - (2*5 + 1 + 1) // b is there
+	room("e", left)
+	room("b", most)
+	room("a", most)
+	give([]string{"f"}, State{"e", make([]byte, left)}, State{"f", []byte{}}, State{"e", make([]byte, left)})
+	give([]string{"e"}, State{"e", make([]byte, most)}, State{"a", make([]byte, 1)}, State{"d", make([]byte, most)})
+	give(nil, State{"e", make([]byte, left)}, State{"d", nil})
+	if d := cmp.Diff([]string{"a", "b", "c", "e"}, l.StateKeys()); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -78,11 +119,11 @@ func TestKeepStates(t *testing.T) {
 		r := &Round{Samples: []Sample{{Series: up, T: now.UnixMilli(), V: 1}}}
 		switch i {
 		case 0:
-			r.State = []State{{"a", []byte("1")}, {"b", make([]byte, maxStates/2)}}
+			r.State = []State{{"a", []byte("1")}, {"b", make([]byte, maxState/2)}}
 		case 1:
 			l.KeepStates(func(key string) bool { return key == "a" })
 		case 2:
-			r.State = []State{{"c", make([]byte, maxStates/2)}}
+			r.State = []State{{"c", make([]byte, maxState/2)}}
 		}
 		mustAppend(t, l, r, now)
 	}
@@ -90,7 +131,7 @@ func TestKeepStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	l = openTest(t, Options{Path: dir, SegmentBytes: 2000})
-	if string(l.State("a")) != "1" || l.State("b") != nil || len(l.State("c")) != maxStates/2 {
+	if string(l.State("a")) != "1" || l.State("b") != nil || len(l.State("c")) != maxState/2 {
 		t.Errorf("states of %d, %d and %d bytes", len(l.State("a")), len(l.State("b")), len(l.State("c")))
 	}
 }

@@ -194,7 +194,7 @@ func (w *waitingRound) size() int {
 	for i := range w.Exemplars {
 		bytes += 40 + exemplarLabelBytes(w.Exemplars[i].Labels)
 	}
-	return bytes + states(nil).sizeWith(w.State)
+	return bytes + states(nil).with(w.State).size()
 }
 
 func exemplarLabelBytes(lset labels.Labels) int { return int(2 * lset.ByteSize()) }
