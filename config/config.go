@@ -163,8 +163,20 @@ type SourceType string
 // The kinds of source there are.
 const (
 	TypePostgres   SourceType = "postgres"
+	TypeMySQL      SourceType = "mysql" // and MariaDB
+	TypeClickHouse SourceType = "clickhouse"
+	TypeRedis      SourceType = "redis"
 	TypeSQLite     SourceType = "sqlite"
 	TypePrometheus SourceType = "prometheus" // an exposition to scrape
+)
+
+// SourceProtocol is by which of its protocols a ClickHouse is spoken to.
+type SourceProtocol string
+
+// The values of a source's protocol.
+const (
+	ProtocolNative SourceProtocol = "native"
+	ProtocolHTTP   SourceProtocol = "http"
 )
 
 // Source is one database with the queries to run on it, or one exposition. As
@@ -174,17 +186,28 @@ type Source struct {
 	Type SourceType
 
 	// DSN is data_source_name: a connection string in the driver's own words.
-	// Either it or the structured fields are set. A Password or PasswordFile
-	// beside it replaces the one it holds.
-	DSN          Secret
-	Host         string // postgres: host name, address or socket folder; 127.0.0.1
-	Port         int    // postgres: 5432
-	User         string // postgres: never empty without a DSN
-	Password     Secret
-	PasswordFile string // read by the source at each new connection; trailing newline cut
-	Database     string // postgres: database; default as User
-	Path         string // sqlite: the file
-	TLS          TLS    // postgres
+	// Either it or the structured fields are set. A Password, PasswordFile or
+	// PasswordCommand beside it replaces the one it holds.
+	DSN      Secret
+	Host     string // host name, address or, beginning with a slash, what has the socket; 127.0.0.1
+	Port     int    // that of the type
+	User     string
+	Password Secret
+	// PasswordFile holds the password, a trailing newline cut.
+	PasswordFile string
+	// PasswordCommand is a program with its arguments that prints the password,
+	// such as a token of a cloud. Like the files of TLS, both are read anew for
+	// each connection.
+	PasswordCommand []string
+	Database        string // postgres: default as User; redis: its number
+	// Addresses are host:port, in place of Host and Port, where a type takes
+	// several.
+	Addresses   []string
+	Path        string // sqlite: the file
+	TLS         TLS
+	StartupSQL  []string       // statements that each new connection begins with
+	Protocol    SourceProtocol // clickhouse: native
+	Compression string         // clickhouse: none, lz4 or zstd; lz4
 
 	// URL is what a prometheus source scrapes, its path never empty. A login in
 	// it has moved to HTTP.
@@ -197,6 +220,12 @@ type Source struct {
 	Instance       string        // label instance; default host:port, the path as written for sqlite
 	Labels         labels.Labels // on every series of the source, also up
 	MaxConnections int           // 2; 0 for prometheus, which has none to count
+	// MaxConnectionLifetime is how long a connection is kept, so that a failover
+	// or a changed address is followed; 30m.
+	MaxConnectionLifetime time.Duration
+	// MaxResultBytes bounds what one result may take, and so what the agent has
+	// to hold of one row; 64MiB.
+	MaxResultBytes int64
 	// Interval is the clock of up, and of scrapes: global.scrape_interval, or
 	// the source's own for prometheus.
 	Interval time.Duration

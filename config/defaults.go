@@ -69,7 +69,8 @@ const (
 // Defaults of a source. Its job is its type, its instance its address, its
 // interval and timeout those of [Global].
 const (
-	defaultMaxConnections = 2
-	defaultPostgresHost   = "127.0.0.1"
-	defaultPostgresPort   = 5432
+	defaultMaxConnections        = 2
+	defaultMaxConnectionLifetime = 30 * time.Minute
+	defaultMaxResultBytes        = 64 << 20
+	defaultHost                  = "127.0.0.1"
 )

@@ -51,7 +51,16 @@ func withDefaults(endpoints ...RemoteWrite) []RemoteWrite {
 
 // withClocks gives queries the defaults of what their files leave out.
 func withClocks(c Config) Config {
-	for _, s := range c.Sources {
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		switch s.Type {
+		case TypePrometheus:
+		default:
+			s.MaxConnectionLifetime = 30 * time.Minute
+			fallthrough
+		case TypeSQLite:
+			s.MaxResultBytes = 64 << 20
+		}
 		for i := range s.Queries {
 			q := &s.Queries[i]
 			q.Clock.RunOnStart, q.Clock.ResendInterval, q.Clock.StaleAfter = true, time.Minute, 5*time.Minute

@@ -9,22 +9,16 @@ import (
 	promconfig "github.com/prometheus/common/config"
 )
 
-// scrapeFields are the fields of a source of type prometheus alone, without
-// those that another type has too.
-func scrapeFields(shared ...string) []string {
-	fields := []string{"url", "scrape_interval", "scrape_timeout"}
-	for _, f := range slices.Sorted(maps.Keys(clientTable.fields)) {
-		if !slices.Contains(shared, f) {
-			fields = append(fields, f)
-		}
-	}
-	return fields
+// scrapeFields are the fields of a source of type prometheus.
+func scrapeFields() []string {
+	return append([]string{"url", "scrape_interval", "scrape_timeout"}, slices.Collect(maps.Keys(clientTable.fields))...)
 }
 
 // finishPrometheus checks a source that is scraped. before is how many errors
 // there were ahead of it.
 func (s *source) finishPrometheus(before int) {
-	s.MaxConnections = 0
+	s.MaxConnections, s.MaxConnectionLifetime, s.MaxResultBytes = 0, 0, 0
+	s.selectors = nil
 	if !s.has("enable_http2") {
 		s.HTTP.EnableHTTP2 = promconfig.DefaultHTTPClientConfig.EnableHTTP2
 	}

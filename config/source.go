@@ -2,12 +2,9 @@ package config
 
 import (
 	"fmt"
-	"net"
+	"maps"
 	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
@@ -29,14 +26,18 @@ type source struct {
 
 var sourceTable = table[source]{
 	fields: withClient(func(s *source) *promconfig.HTTPClientConfig { return &s.HTTP }, map[string]func(node, *source){
-		"name":             func(n node, s *source) { n.string(&s.Name) },
-		"type":             func(n node, s *source) { oneOf(n, &s.Type, TypePostgres, TypeSQLite, TypePrometheus) },
+		"name": func(n node, s *source) { n.string(&s.Name) },
+		"type": func(n node, s *source) {
+			oneOf(n, &s.Type, TypePostgres, TypeMySQL, TypeClickHouse, TypeRedis, TypeSQLite, TypePrometheus)
+		},
 		"data_source_name": func(n node, s *source) { n.secret(&s.DSN) },
 		"host":             func(n node, s *source) { n.expand(&s.Host) },
 		"port":             func(n node, s *source) { n.port(&s.Port) },
 		"user":             func(n node, s *source) { n.expand(&s.User) },
 		"password":         func(n node, s *source) { n.secret(&s.Password) },
 		"password_file":    func(n node, s *source) { n.fileName(&s.PasswordFile) },
+		"password_command": func(n node, s *source) { s.PasswordCommand = n.words() },
+		"addresses":        func(n node, s *source) { s.Addresses = n.addresses() },
 		"database":         func(n node, s *source) { n.expand(&s.Database) },
 		"path":             func(n node, s *source) { n.expand(&s.file) },
 		"url":              func(n node, s *source) { n.httpURL(&s.URL) },
@@ -52,10 +53,16 @@ var sourceTable = table[source]{
 		"labels":          func(n node, s *source) { s.labels = n.entries() },
 		"collectors":      func(n node, s *source) { s.selectors = n.texts() },
 		"max_connections": func(n node, s *source) { n.int(1, &s.MaxConnections) },
+
+		"max_connection_lifetime": func(n node, s *source) { n.duration(&s.MaxConnectionLifetime) },
+		"max_result_bytes":        func(n node, s *source) { n.bytes(&s.MaxResultBytes) },
+		"startup_sql":             func(n node, s *source) { s.StartupSQL = n.words() },
+
+		"protocol":    func(n node, s *source) { oneOf(n, &s.Protocol, ProtocolNative, ProtocolHTTP) },
+		"compression": func(n node, s *source) { oneOf(n, &s.Compression, "none", "lz4", "zstd") },
 	}),
 	refused: map[string]refusal{
 		"databases":              notYet,
-		"startup_sql":            notYet,
 		"read_only":              {"is not supported by this version: sources are always read-only", "delete it"},
 		"honor_labels":           {"is not supported by this version: a label that the source has too becomes exported_ and its name", "delete it"},
 		"metric_relabel_configs": {"is not supported by this version", "use write_relabel_configs of the endpoint"},
@@ -79,54 +86,52 @@ func (s Source) Format(f fmt.State, _ rune) {
 // MarshalText implements encoding.TextMarshaler, and so JSON, XML and YAML.
 func (s Source) MarshalText() ([]byte, error) { return fmt.Append(nil, s), nil }
 
-var sourceTLSTable = table[TLS]{
-	fields: map[string]func(node, *TLS){
-		"ca_file":     func(n node, t *TLS) { n.fileName(&t.CAFile) },
-		"cert_file":   func(n node, t *TLS) { n.fileName(&t.CertFile) },
-		"key_file":    func(n node, t *TLS) { n.fileName(&t.KeyFile) },
-		"server_name": func(n node, t *TLS) { n.expand(&t.ServerName) },
-	},
-	refused: map[string]refusal{
-		"insecure_skip_verify": {"is spelled sslmode for a database", "delete it; sslmode: require encrypts without verifying"},
-	},
+// sourceKind is what has to be known of one type of source.
+type sourceKind struct {
+	// fields are those that have a meaning for it, beside the ones that every
+	// source has.
+	fields []string
+	// finish fills in the defaults that depend on other fields and checks them.
+	// It is told how many errors there were ahead of the source.
+	finish func(s *source, before int)
 }
 
-// port sets *into to a port, which may come from the environment.
-func (n node) port(into *int) {
-	var s string
-	if n.expand(&s); s == "" {
-		return
+// everySource are the fields that all sources have.
+var everySource = []string{"name", "type", "job", "instance", "labels"}
+
+// serverFields are those of a database that is logged in to over a network.
+var serverFields = []string{
+	"collectors", "data_source_name", "host", "port", "user", "password", "password_file", "password_command", "database",
+	"sslmode", "tls_config", "max_connections", "max_connection_lifetime", "max_result_bytes", "startup_sql",
+}
+
+// sourceKinds has a row for each type of source.
+func sourceKinds() map[SourceType]sourceKind {
+	return map[SourceType]sourceKind{
+		TypePostgres:   {serverFields, (*source).finishPostgres},
+		TypeMySQL:      {serverFields, (*source).finishMySQL},
+		TypeClickHouse: {append([]string{"addresses", "protocol", "compression"}, serverFields...), (*source).finishClickHouse},
+		TypeRedis:      {append([]string{"addresses"}, serverFields...), (*source).finishRedis},
+		TypeSQLite:     {[]string{"collectors", "data_source_name", "path", "max_connections", "max_result_bytes", "startup_sql"}, (*source).finishSQLite},
+		TypePrometheus: {scrapeFields(), (*source).finishPrometheus},
 	}
-	port, err := strconv.Atoi(s)
-	if err != nil || port < 1 || port > 65535 {
-		n.fail("is not a port", "write a number from 1 to 65535")
-		return
-	}
-	*into = port
 }
 
 // decodeSource reads a source and checks what it can without the rest of the
 // configuration.
 func decodeSource(n node) *source {
-	s := &source{Source: Source{MaxConnections: defaultMaxConnections}}
+	s := &source{Source: Source{
+		MaxConnections:        defaultMaxConnections,
+		MaxConnectionLifetime: defaultMaxConnectionLifetime,
+		MaxResultBytes:        defaultMaxResultBytes,
+	}}
 	before := len(n.in.load.errs)
 	s.object = decode(n, sourceTable, s)
 	s.require("name", "give the source a name")
-	s.require("type", "write postgres, sqlite or prometheus")
-	switch s.Type {
-	case TypePostgres:
-		s.refuse("path")
-		s.refuse(scrapeFields("tls_config")...)
-		s.finishPostgres()
-	case TypeSQLite:
-		s.refuse("host", "port", "user", "password", "password_file", "database", "sslmode")
-		s.refuse(scrapeFields()...)
-		s.finishSQLite()
-	case TypePrometheus:
-		s.refuse("data_source_name", "host", "port", "user", "password", "password_file", "database", "path", "sslmode",
-			"collectors", "max_connections")
-		s.selectors = nil
-		s.finishPrometheus(before)
+	s.require("type", "write postgres, mysql, clickhouse, redis, sqlite or prometheus")
+	if kind, known := sourceKinds()[s.Type]; known {
+		s.refuseOthers(kind)
+		kind.finish(s, before)
 	}
 	if s.Job == "" {
 		s.Job = string(s.Type)
@@ -143,96 +148,12 @@ func decodeSource(n node) *source {
 	return s
 }
 
-// refuse reports the fields that belong to another type of source.
-func (s *source) refuse(fields ...string) {
-	for _, f := range fields {
-		if s.has(f) {
+// refuseOthers reports the fields that belong to another type of source.
+func (s *source) refuseOthers(kind sourceKind) {
+	for _, f := range slices.Sorted(maps.Keys(sourceTable.fields)) {
+		if s.has(f) && !slices.Contains(everySource, f) && !slices.Contains(kind.fields, f) {
 			s.at(f).fail("has no meaning for type "+string(s.Type), "delete it, or correct the type")
 		}
-	}
-}
-
-func (s *source) finishSQLite() {
-	if s.has("data_source_name") {
-		s.exclusive("data_source_name", "path")
-		if s.Instance == "" {
-			s.Instance, _, _ = strings.Cut(strings.TrimPrefix(s.DSN.Reveal(), "file:"), "?")
-		}
-		return
-	}
-	if !s.require("path", "write the name of the database file") || s.file == "" {
-		return
-	}
-	if s.file == ":memory:" {
-		s.at("path").fail("a database in memory belongs to the process that made it", "write the name of a database file")
-	}
-	s.Path = s.file
-	if !filepath.IsAbs(s.Path) {
-		s.Path = filepath.Join(s.in.dir, s.Path)
-	}
-	// The instance is the name as it is written, so that it does not change
-	// with the folder the agent is started in.
-	if s.Instance == "" {
-		s.Instance = s.file
-	}
-}
-
-func (s *source) finishPostgres() {
-	if s.has("tls_config") {
-		s.tls = decode(s.at("tls_config"), sourceTLSTable, &s.TLS)
-	}
-	s.exclusive("password", "password_file")
-	if s.has("data_source_name") {
-		for _, f := range []string{"host", "port", "user", "database", "sslmode", "tls_config"} {
-			if s.has(f) {
-				s.at(f).fail("stands beside data_source_name, which holds it already", "keep one of the two")
-			}
-		}
-		if !s.DSN.IsSet() {
-			return
-		}
-		host, port, err := postgresAddress(s.DSN.Reveal())
-		if err != nil {
-			s.at("data_source_name").fail(err.Error(), "write postgres://user@host:5432/database or host=... user=... dbname=..., or the fields host, user and database")
-			return
-		}
-		if s.Instance == "" {
-			s.Instance = net.JoinHostPort(host, port)
-		}
-		return
-	}
-	s.require("user", "name the role to log in as")
-	if s.Host == "" {
-		s.Host = defaultPostgresHost
-	}
-	if s.Port == 0 {
-		s.Port = defaultPostgresPort
-	}
-	switch {
-	case strings.Contains(s.Host, "://"):
-		s.at("host").fail("is a URL", "write it as data_source_name, or the host's name only")
-	case strings.Count(s.Host, ":") == 1 && !strings.HasPrefix(s.Host, "/"):
-		s.at("host").fail("holds a port", "write the port as port")
-	}
-	if s.Instance == "" {
-		s.Instance = net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
-	}
-	s.finishTLS()
-}
-
-func (s *source) finishTLS() {
-	if s.tls.has("cert_file") != s.tls.has("key_file") {
-		s.at("tls_config").fail("has one of cert_file and key_file", "write both, or delete it")
-	}
-	if s.TLS.Mode == "disable" && s.has("tls_config") {
-		s.at("tls_config").fail("stands beside sslmode: disable", "keep one of the two")
-	}
-	switch {
-	case s.TLS.Mode != "":
-	case s.TLS.CAFile != "":
-		s.TLS.Mode = "verify-full"
-	default:
-		s.TLS.Mode = "prefer"
 	}
 }
 

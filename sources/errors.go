@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"sql2metrics/config"
 )
@@ -26,13 +25,13 @@ func (e *ConnectError) Error() string { return "connect to source " + e.Source +
 // Unwrap returns the cause.
 func (e *ConnectError) Unwrap() error { return e.Err }
 
-// timeoutError says that a query was stopped at its own time limit.
-type timeoutError struct{ after time.Duration }
+// limitError says that a result, or one row of it, is larger than the agent
+// reads.
+type limitError struct{ bytes int64 }
 
-func (e *timeoutError) Error() string { return "query timed out after " + e.after.String() }
-
-// Is makes a timeout at the server the same as one at the client.
-func (e *timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (e *limitError) Error() string {
+	return fmt.Sprintf("result is over the limit of %d bytes; select fewer rows or columns, or raise max_result_bytes", e.bytes)
+}
 
 // rowError carries an error of the caller's row function past everything that
 // explains errors of the database.

@@ -19,28 +19,17 @@ import (
 	"sql2metrics/sources"
 )
 
-// openPostgres opens the shared server's source with one connection.
-func openPostgres(t *testing.T, now func() time.Time, maxMessage int) sources.Source {
-	t.Helper()
-	c := pgSource(shared.Get(t))
-	c.MaxConnections = 1
-	s, err := sources.OpenPostgres(c, now, maxMessage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
 // A connection is kept for half an hour, however often it is used, so that a
 // failover is followed.
 func TestPostgresConnectionIsReplacedByAge(t *testing.T) {
 	now := time.Unix(1000, 0)
-	s := openPostgres(t, func() time.Time { return now }, 0)
+	c := pgSource(shared.Get(t))
+	c.MaxConnections, c.MaxConnectionLifetime = 1, 30*time.Minute
+	s, err := sources.OpenPostgres(c, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	backend := func() []string { return read(t, s, "SELECT pg_backend_pid()") }
 	first := backend()
 	for range 2 {
@@ -61,14 +50,15 @@ func TestPostgresConnectionIsReplacedByAge(t *testing.T) {
 
 // One row cannot make the agent allocate without bound.
 func TestPostgresRowLimit(t *testing.T) {
-	s := openPostgres(t, time.Now, 1000)
-	read(t, s, "SELECT repeat('x', 900), generate_series(1, 100)")
+	c := pgSource(shared.Get(t))
+	c.MaxResultBytes = 3000
+	s := open(t, c)
 	rows := 0
-	err := s.Query(t.Context(), query("SELECT repeat('x', n) FROM generate_series(900, 1100, 50) n"), func(*sources.Row) error {
+	err := s.Query(t.Context(), query("SELECT repeat('x', n) FROM generate_series(500, 3500, 1500) n"), func(*sources.Row) error {
 		rows++
 		return nil
 	})
-	if err == nil || rows != 2 || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "limit of 1000 bytes") {
+	if err == nil || rows != 2 || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "limit of 3000 bytes") {
 		t.Errorf("%d rows, error %v", rows, err)
 	}
 	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {

@@ -106,6 +106,14 @@ func (v Value) Float() (float64, error) {
 	return 0, ErrNotNumber
 }
 
+// size is about how many bytes v takes in memory and on the wire.
+func (v Value) size() int64 {
+	if v.kind == Text {
+		return int64(v.bits) + 8
+	}
+	return 8
+}
+
 // AppendText appends v as the value of a label to dst and returns the
 // extended slice. NULL appends nothing, floats look as Prometheus prints
 // them, times are RFC 3339 in UTC, a text is taken as it is: whether it is

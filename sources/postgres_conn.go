@@ -1,0 +1,79 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"sql2metrics/config"
+)
+
+// maxMessage bounds what a server, or what answers in its place, can make us
+// allocate for one message.
+const maxMessage = 64 << 20
+
+// pgConn is one connection with what is used again for each of its results.
+type pgConn struct {
+	*pgconn.PgConn
+	reached bool // was alive when the statement under way reached it
+
+	row     Row
+	decode  []pgDecoder
+	scratch []byte
+}
+
+func dialPostgres(ctx context.Context, s config.Source, all *sockets) (*pgConn, error) {
+	cfg, err := pgConfig(s)
+	if err != nil {
+		return nil, err
+	}
+	cfg.MaxProtocolMessageBodyLen = maxMessage
+	if s.MaxResultBytes > 0 {
+		cfg.MaxProtocolMessageBodyLen = int(min(s.MaxResultBytes, maxMessage))
+	}
+	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: confirmWait}
+	}
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return all.track(conn), nil
+	}
+	c, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, pgConnectError(cfg, err)
+	}
+	return &pgConn{PgConn: c}, nil
+}
+
+func (c *pgConn) alive() bool    { return !c.IsClosed() }
+func (c *pgConn) idle() bool     { return c.alive() && !c.IsBusy() && c.TxStatus() == 'I' }
+func (c *pgConn) accepted() bool { return c.reached }
+
+// close implements [connection]. pgconn itself closes a connection on which a
+// query was cut off, in the background.
+func (c *pgConn) close() {
+	if c.IsClosed() {
+		<-c.CleanupDone()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hangUpWait)
+	defer cancel()
+	_ = c.Close(ctx)
+}
+
+// asLimit replaces what pgconn says of a row that is too long.
+func asLimit(err error) error {
+	var long *pgproto3.ExceededMaxBodyLenErr
+	if errors.As(err, &long) {
+		return &limitError{int64(long.MaxExpectedBodyLen)}
+	}
+	return err
+}

@@ -1,0 +1,93 @@
+package sources
+
+import (
+	"context"
+	"strings"
+
+	"sql2metrics/config"
+)
+
+// server is a database server to which a pool of connections is kept. It is a
+// [Source] once a kind of database has filled in query and ping.
+type server[C connection] struct {
+	source config.Source
+	pool   *pool[C]
+	life   lifetime
+
+	// query runs q, whose statement was checked, on a connection. It sees to
+	// q.Timeout, ends the statement on the server when ctx ends or each returns
+	// an error, which it returns, wrapped at most. See [Source] for the others.
+	query func(ctx context.Context, c C, q config.Query, each func(*Row) error) error
+	// ping asks for nothing but an answer, within the source's timeout.
+	ping func(ctx context.Context, c C) error
+}
+
+// Query implements [Source].
+func (s *server[C]) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
+	if err := CheckStatement(s.source.Type, q.SQL); err != nil {
+		return queryError(ctx, s.source.Name, q, err)
+	}
+	ctx, end, err := s.life.begin(ctx)
+	if err != nil {
+		return queryError(ctx, s.source.Name, q, err)
+	}
+	defer end()
+	err = s.pool.use(ctx, q.Timeout, func(c C) error {
+		return s.query(ctx, c, q, bounded(each, s.source.MaxResultBytes))
+	})
+	return queryError(ctx, s.source.Name, q, err)
+}
+
+// Ping implements [Source].
+func (s *server[C]) Ping(ctx context.Context) error {
+	ping := config.Query{Name: pingName}
+	ctx, end, err := s.life.begin(ctx)
+	if err != nil {
+		return queryError(ctx, s.source.Name, ping, err)
+	}
+	defer end()
+	err = s.pool.use(ctx, s.source.Timeout, func(c C) error { return s.ping(ctx, c) })
+	return queryError(ctx, s.source.Name, ping, err)
+}
+
+// Close implements [Source].
+func (s *server[C]) Close() error {
+	s.life.close()
+	s.pool.close()
+	return nil
+}
+
+// pingName stands for a query's name in the errors and the comment of a ping.
+const pingName = "ping"
+
+// bounded returns each as a kind of database calls it: what each returns is
+// marked as the caller's own, and a result that grows over limit bytes, if that
+// is not 0, ends with a [*limitError].
+func bounded(each func(*Row) error, limit int64) func(*Row) error {
+	var read int64
+	return func(r *Row) error {
+		for _, v := range r.Values {
+			read += v.size()
+		}
+		if limit > 0 && read > limit {
+			return &limitError{limit}
+		}
+		if err := each(r); err != nil {
+			return &rowError{err}
+		}
+		return nil
+	}
+}
+
+// comment returns the comment by which a DBA finds out whose statement it is.
+// It cannot be ended by what stands in the names.
+func comment(source, query string) string {
+	plain := func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("_-.:@", r):
+			return r
+		}
+		return '_'
+	}
+	return "/* sql2metrics source=" + strings.Map(plain, source) + " query=" + strings.Map(plain, query) + " */ "
+}
