@@ -10,10 +10,12 @@ set -euo pipefail
 compiles_c() { echo 'int main(void) { return 0; }' | gcc -x c -o /dev/null - 2>/dev/null; }
 
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' && compgen -G '/usr/lib/postgresql/*/bin/pgbench'; }
+has_mariadb() { [ -x /usr/sbin/mariadbd ] && command -v mariadb-install-db; }
 
 missing=()
 compiles_c || missing+=(gcc libc6-dev)
 has_postgres >/dev/null || missing+=(postgresql)
+has_mariadb >/dev/null || missing+=(mariadb-server)
 for package in "$@"; do
 	command -v "$package" >/dev/null || missing+=("$package")
 done
