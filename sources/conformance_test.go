@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -43,73 +42,6 @@ type database struct {
 var databases = map[string]func(t testing.TB) database{
 	"postgres": postgresDatabase,
 	"sqlite":   sqliteDatabase,
-}
-
-func postgresDatabase(t testing.TB) database {
-	pg := shared.Get(t)
-	const tables = `DROP TABLE IF EXISTS kept; CREATE TABLE kept (v int); INSERT INTO kept VALUES (1), (2);
-		GRANT ALL ON kept TO PUBLIC; GRANT ALL ON SCHEMA public TO PUBLIC`
-	pg.Exec(t, tables)
-	c := pgSource(pg)
-	// A name of its own shows the test its connections, and no other's.
-	name := strings.ReplaceAll(t.Name(), "/", " ")
-	c.DSN = config.NewSecret("application_name='" + name + "' " + pgDSN(pg))
-	c.Host, c.Port, c.User, c.Database = "", 0, "", ""
-	return database{
-		config: c,
-		series: "SELECT n FROM generate_series(1, %d) n",
-		fails:  "SELECT n, 'x' AS text, 1 / (n - 5) AS v FROM generate_series(1, 10) n",
-		slow:   "SELECT pg_sleep(600)",
-		// The server sends when 8 kB have come together: the second row pushes
-		// the first out.
-		slowRows: "SELECT n, repeat('x', 10000) AS v, CASE WHEN n > 2 THEN pg_sleep(600)::text END AS w FROM generate_series(1, 3) n",
-		empty:    "SELECT 1 AS n WHERE false",
-		types:    "SELECT 7::bigint AS i, 1.5::float8 AS f, 'word'::text AS t, NULL::int AS none",
-		writes: []string{
-			"INSERT INTO kept VALUES (3)",
-			"CREATE TABLE made (v int)",
-			"WITH gone AS (DELETE FROM kept RETURNING v) SELECT count(*) FROM gone",
-			"TRUNCATE kept",
-			"SELECT * FROM kept FOR UPDATE",
-		},
-		second:  "SELECT 1; SELECT 2",
-		numbers: "n::float8, n / 4.0, n::text",
-		exec:    pg.Exec,
-		kept: func(t testing.TB) string {
-			return fmt.Sprint(pg.Query(t, "SELECT v FROM kept ORDER BY v"))
-		},
-		running: func(t testing.TB) int { return pg.Running(t, name) },
-	}
-}
-
-func sqliteDatabase(t testing.TB) database {
-	path := filepath.Join(t.TempDir(), "a b#c?d%20'.db")
-	app := openApp(t, path)
-	app.exec(t, "CREATE TABLE kept (v int)", "INSERT INTO kept VALUES (1), (2)")
-	const forever = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT "
-	return database{
-		config:   config.Source{Name: "lite", Type: config.TypeSQLite, Path: path, MaxConnections: 2, Timeout: 10 * time.Second},
-		series:   "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT %d) SELECT n FROM c",
-		fails:    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 10) SELECT n, 'x' AS text, abs(CASE n WHEN 5 THEN -9223372036854775808 ELSE n END) AS v FROM c",
-		slow:     forever + "count(*) FROM c",
-		slowRows: forever + "n, 1, 2 FROM c WHERE n = 1 OR n < 0",
-		empty:    "SELECT 1 AS n WHERE false",
-		types:    "SELECT 7 AS i, 1.5 AS f, 'word' AS t, NULL AS none",
-		writes: []string{
-			"INSERT INTO kept VALUES (3)",
-			"CREATE TABLE made (v int)",
-			"DELETE FROM kept RETURNING v",
-			"PRAGMA user_version = 7",
-			"VACUUM",
-			"ATTACH '" + strings.ReplaceAll(filepath.Join(t.TempDir(), "made"), "'", "''") + "' AS made",
-		},
-		second:  "SELECT 1; SELECT 2",
-		numbers: "n * 1.0, n / 4.0, n || ''",
-		exec:    app.exec,
-		kept: func(t testing.TB) string {
-			return app.row(t, "SELECT group_concat(v) || ' ' || (SELECT user_version FROM pragma_user_version) FROM kept")
-		},
-	}
 }
 
 // wide is series with more columns.
@@ -465,45 +397,4 @@ func openFiles(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(entries)
-}
-
-// The caller names the source.
-func TestOpenRefuses(t *testing.T) {
-	dsn := func(dsn string) config.Source {
-		return config.Source{Type: config.TypePostgres, DSN: config.NewSecret(dsn)}
-	}
-	for name, test := range map[string]struct {
-		config config.Source
-		want   string
-	}{
-		"unknown type":          {config.Source{Type: "oracle"}, `type "oracle" is not known`},
-		"no user":               {config.Source{Type: config.TypePostgres, Host: "db"}, "set user"},
-		"no user in the dsn":    {dsn("postgres://db/app"), "set user"},
-		"bad port":              {dsn("postgres://u:verysecret@db:port/app"), "cannot be read"},
-		"bad words":             {dsn("user=u password='verysecret"), "cannot be read"},
-		"bad sslmode":           {dsn("postgres://u:verysecret@db/app?sslmode=wat"), "set it to disable"},
-		"bad sslmode in words":  {dsn("user=u password=verysecret sslmode=wat"), "set it to disable"},
-		"bad escape":            {dsn("postgres://u:verysecret%ZZ@db/app"), "percent-encoded"},
-		"bad escape behind":     {dsn("postgres://u:verysecret@db/app?application_name=%ZZ"), "percent-encoded"},
-		"bad escape in host":    {dsn("postgres://u:verysecret@%ZZ/app"), "percent-encoded"},
-		"slash in the password": {dsn("postgres://u:very/secret@db/app"), "percent-encoded"},
-		"bad timeout":           {dsn("postgres://u:verysecret@db/app?connect_timeout=verysecret"), "cannot be read"},
-		"sqlite without a path": {config.Source{Type: config.TypeSQLite}, "set path"},
-		"sqlite in memory":      {config.Source{Type: config.TypeSQLite, Path: ":memory:"}, "set path"},
-		"sqlite to write":       {config.Source{Type: config.TypeSQLite, DSN: config.NewSecret("file:a.db?mode=rwc")}, "mode=ro"},
-		"sqlite bad escape":     {config.Source{Type: config.TypeSQLite, DSN: config.NewSecret("file:a%ZZ.db")}, "data_source_name"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			test.config.Name = "s1"
-			s, err := sources.Open(test.config, sources.Options{})
-			if err == nil {
-				_ = s.Close()
-				t.Fatal("no error")
-			}
-			if got := err.Error(); !strings.Contains(got, test.want) || strings.Contains(got, "secret") || strings.Contains(got, "s1") {
-				t.Errorf("error is %v, want %s, no password and no source", err, test.want)
-			}
-			t.Log(err)
-		})
-	}
 }

@@ -1,0 +1,46 @@
+package sources_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"sql2metrics/config"
+)
+
+func postgresDatabase(t testing.TB) database {
+	pg := shared.Get(t)
+	const tables = `DROP TABLE IF EXISTS kept; CREATE TABLE kept (v int); INSERT INTO kept VALUES (1), (2);
+		GRANT ALL ON kept TO PUBLIC; GRANT ALL ON SCHEMA public TO PUBLIC`
+	pg.Exec(t, tables)
+	c := pgSource(pg)
+	// A name of its own shows the test its connections, and no other's.
+	name := strings.ReplaceAll(t.Name(), "/", " ")
+	c.DSN = config.NewSecret("application_name='" + name + "' " + pgDSN(pg))
+	c.Host, c.Port, c.User, c.Database = "", 0, "", ""
+	return database{
+		config: c,
+		series: "SELECT n FROM generate_series(1, %d) n",
+		fails:  "SELECT n, 'x' AS text, 1 / (n - 5) AS v FROM generate_series(1, 10) n",
+		slow:   "SELECT pg_sleep(600)",
+		// The server sends when 8 kB have come together: the second row pushes
+		// the first out.
+		slowRows: "SELECT n, repeat('x', 10000) AS v, CASE WHEN n > 2 THEN pg_sleep(600)::text END AS w FROM generate_series(1, 3) n",
+		empty:    "SELECT 1 AS n WHERE false",
+		types:    "SELECT 7::bigint AS i, 1.5::float8 AS f, 'word'::text AS t, NULL::int AS none",
+		writes: []string{
+			"INSERT INTO kept VALUES (3)",
+			"CREATE TABLE made (v int)",
+			"WITH gone AS (DELETE FROM kept RETURNING v) SELECT count(*) FROM gone",
+			"TRUNCATE kept",
+			"SELECT * FROM kept FOR UPDATE",
+		},
+		second:  "SELECT 1; SELECT 2",
+		numbers: "n::float8, n / 4.0, n::text",
+		exec:    pg.Exec,
+		kept: func(t testing.TB) string {
+			return fmt.Sprint(pg.Query(t, "SELECT v FROM kept ORDER BY v"))
+		},
+		running: func(t testing.TB) int { return pg.Running(t, name) },
+	}
+}
