@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,7 +73,8 @@ type Agent struct {
 	self       *task          // nil: none
 	departing  sync.WaitGroup // what a reload replaced and has not ended yet
 	requests   chan request
-	watcher    *watcher // nil: files are not watched
+	watcher    *watcher          // nil: files are not watched
+	tried      [sha256.Size]byte // content of the files at the last reload, or at the start
 	listening  net.Addr
 	ready      atomic.Bool
 	running    atomic.Pointer[[]loop]                 // what /-/healthy looks at
@@ -131,6 +133,7 @@ func newAgent(o Options) *Agent {
 	a := &Agent{
 		config:    o.Config,
 		load:      o.Load,
+		tried:     o.Config.Files.Loaded,
 		logger:    o.Logger,
 		registry:  prometheus.NewRegistry(),
 		limit:     collect.NewSeriesLimit(o.Config.Limits.MaxSeries),

@@ -84,10 +84,16 @@ func (a *Agent) takeReloads(ctx context.Context, o Options) {
 		case <-o.Reload:
 			_ = a.reload(ctx, "SIGHUP")
 		case <-changed:
-			_ = a.reload(ctx, "a file has changed")
+			if a.edited() {
+				_ = a.reload(ctx, "a file has changed")
+			}
 		}
 	}
 }
+
+// edited tells whether the files are other than at the last reload, however that
+// was asked for and went, or at the start.
+func (a *Agent) edited() bool { return a.config.Files.Content() != a.tried }
 
 // reload takes up the configuration as it is in the files now, whole or not at
 // all. Its error has been logged, and says why all runs on as before: the new
@@ -95,8 +101,10 @@ func (a *Agent) takeReloads(ctx context.Context, o Options) {
 // query that fails, is none.
 func (a *Agent) reload(ctx context.Context, why string) error {
 	began := time.Now()
+	tried := a.config.Files.Content()
 	next, err := a.prepare(ctx)
 	if err != nil {
+		a.tried = tried
 		if ctx.Err() == nil {
 			a.reloads.failed()
 			a.logger.Error("configuration not reloaded; the agent goes on with the one before", "asked_by", why, "err", err)
@@ -104,6 +112,7 @@ func (a *Agent) reload(ctx context.Context, why string) error {
 		return err
 	}
 	a.swap(ctx, next)
+	a.tried = a.config.Files.Loaded
 	a.reloads.succeeded(time.Now())
 	a.logger.Info("configuration reloaded", append([]any{"asked_by", why, "took", time.Since(began).Round(time.Millisecond)}, next.report.attributes()...)...)
 	return nil

@@ -4,11 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"sql2metrics/config"
 )
 
 const (
@@ -25,23 +26,23 @@ const (
 // one, and a mounted ConfigMap has a symbolic link changed above them.
 type watcher struct {
 	changed chan struct{} // room for one
-	follows chan []string
+	follows chan config.Files
 	logger  *slog.Logger
 	events  *fsnotify.Watcher // nil: there are none, and files are looked at now and then
-	files   []string          // patterns
+	files   config.Files
 	seen    [sha256.Size]byte
 	settles [sha256.Size]byte // as they were at the last look: somebody may be writing them
 }
 
-// newWatcher returns a watcher of the files that match patterns. It compares
-// them with what they are now.
-func newWatcher(patterns []string, logger *slog.Logger) *watcher {
+// newWatcher returns a watcher that compares files with what they were when they
+// were loaded.
+func newWatcher(files config.Files, logger *slog.Logger) *watcher {
 	w := &watcher{
 		changed: make(chan struct{}, 1),
-		follows: make(chan []string, 1),
+		follows: make(chan config.Files, 1),
 		logger:  logger,
-		files:   patterns,
-		seen:    fingerprint(patterns),
+		files:   files,
+		seen:    files.Loaded,
 	}
 	var err error
 	if w.events, err = fsnotify.NewWatcher(); err != nil {
@@ -59,12 +60,12 @@ func (w *watcher) close() {
 }
 
 // follow has the watcher watch other files, after a reload that found them.
-func (w *watcher) follow(patterns []string) {
+func (w *watcher) follow(files config.Files) {
 	select {
 	case <-w.follows:
 	default:
 	}
-	w.follows <- patterns
+	w.follows <- files
 }
 
 // run watches until ctx ends.
@@ -83,12 +84,14 @@ func (w *watcher) run(ctx context.Context) {
 			timer.Reset(quiet)
 		}
 	}
+	hurry() // they may have been edited before they were watched
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case w.files = <-w.follows:
 			w.watchFolders()
+			hurry()
 		case <-events:
 			hurry()
 		case <-errs: // events were lost
@@ -107,7 +110,7 @@ func (w *watcher) run(ctx context.Context) {
 // that is to be seen soon.
 func (w *watcher) look() (again bool) {
 	w.watchFolders()
-	now := fingerprint(w.files)
+	now := w.files.Content()
 	again = now != w.seen && now != w.settles
 	w.settles = now
 	if again || now == w.seen {
@@ -127,7 +130,7 @@ func (w *watcher) watchFolders() {
 	if w.events == nil {
 		return
 	}
-	for _, pattern := range w.files {
+	for _, pattern := range w.files.Patterns {
 		folders, _ := filepath.Glob(filepath.Dir(pattern))
 		for _, folder := range folders {
 			_ = w.events.Add(folder)
@@ -139,23 +142,4 @@ func (w *watcher) watchFolders() {
 			}
 		}
 	}
-}
-
-// fingerprint is of the names and the content of the files that match.
-func fingerprint(patterns []string) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, pattern := range patterns {
-		names, _ := filepath.Glob(pattern)
-		for _, name := range names {
-			content, err := os.ReadFile(name)
-			of := sha256.Sum256(content)
-			h.Write([]byte(name))
-			h.Write(of[:])
-			if err != nil {
-				h.Write([]byte(err.Error()))
-			}
-		}
-	}
-	h.Sum(sum[:0])
-	return sum
 }

@@ -31,10 +31,7 @@ type Config struct {
 	// whoever loads a configuration shows them.
 	Warnings Errors
 
-	// Files are those it was read from: the configuration itself and the
-	// patterns of collector_files, as [filepath.Glob] takes them. Whoever watches
-	// them sees each change there can be.
-	Files []string
+	Files Files // it was read from
 }
 
 // Global holds what applies to every source and every endpoint.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,45 @@ import (
 	"path/filepath"
 	"strings"
 )
+
+// Files are those a configuration is read from. Whoever watches them sees each
+// change there can be.
+type Files struct {
+	// Patterns are the configuration itself and collector_files, as
+	// [filepath.Glob] takes them.
+	Patterns []string
+	// Loaded is what Content would have returned when Load read them.
+	Loaded [sha256.Size]byte
+}
+
+// Content returns a hash of the names and the content of the files as they are.
+func (f Files) Content() [sha256.Size]byte {
+	return f.content(func(name string) []byte {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return []byte(err.Error())
+		}
+		return contentHash(data)
+	})
+}
+
+func (f Files) content(of func(name string) []byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, pattern := range f.Patterns {
+		names, _ := filepath.Glob(pattern)
+		for _, name := range names {
+			h.Write([]byte(name))
+			h.Write(of(name))
+		}
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+func contentHash(data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return sum[:]
+}
 
 // readCollectorFiles reads the files that collector_files names, each once
 // however many patterns match it.
@@ -18,7 +58,7 @@ func (d *document) readCollectorFiles() {
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(d.in.dir, pattern)
 		}
-		d.config.Files = append(d.config.Files, pattern)
+		d.config.Files.Patterns = append(d.config.Files.Patterns, pattern)
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			p.value.fail(fmt.Sprintf("%q is not a pattern of file names: a bracket is not closed", p.key), "close it, or escape it with a backslash")
@@ -46,6 +86,7 @@ func (d *document) readCollectorFile(path string, from node) {
 		d.partial = true
 		return
 	}
+	d.in.load.read[filepath.Clean(path)] = contentHash(data)
 	f := &file{name: path, dir: filepath.Dir(path), load: d.in.load}
 	root, ok := f.parse(data)
 	if !ok {

@@ -29,10 +29,10 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(collectors+"/*.yml", c.Files[1]); d != "" || len(c.Files) != 2 {
-		t.Errorf("files are %q", c.Files)
+	if d := cmp.Diff(collectors+"/*.yml", c.Files.Patterns[1]); d != "" || len(c.Files.Patterns) != 2 {
+		t.Errorf("files are %q", c.Files.Patterns)
 	}
-	if found, err := filepath.Glob(c.Files[0]); err != nil || len(found) != 1 || found[0] != path {
-		t.Errorf("%s matches %q, %v", c.Files[0], found, err)
+	if found, err := filepath.Glob(c.Files.Patterns[0]); err != nil || len(found) != 1 || found[0] != path {
+		t.Errorf("%s matches %q, %v", c.Files.Patterns[0], found, err)
 	}
 }

@@ -35,6 +35,7 @@ var globQuote = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 // loader collects what is wrong while a configuration is read.
 type loader struct {
 	getenv   func(string) (string, bool)
+	read     map[string][]byte // hashes of files by their clean names
 	errs     Errors
 	warnings Errors
 }
@@ -43,7 +44,7 @@ func (l *loader) report(e Error) { l.errs = append(l.errs, e) }
 
 // load is Load for a main file that has been read.
 func load(path string, data []byte, o Options) (*Config, error) {
-	l := &loader{getenv: o.Getenv}
+	l := &loader{getenv: o.Getenv, read: map[string][]byte{filepath.Clean(path): contentHash(data)}}
 	if l.getenv == nil {
 		l.getenv = os.LookupEnv
 	}
@@ -54,7 +55,7 @@ func load(path string, data []byte, o Options) (*Config, error) {
 	}
 	d := &document{config: Default()}
 	d.global.Global = d.config.Global
-	d.config.Files = []string{globQuote.Replace(path)}
+	d.config.Files.Patterns = []string{globQuote.Replace(path)}
 	d.object = decode(root, documentTable, d)
 	if o.StoragePath != "" {
 		d.config.Storage.Path = o.StoragePath
@@ -65,5 +66,6 @@ func load(path string, data []byte, o Options) (*Config, error) {
 		return nil, l.errs.sort()
 	}
 	d.config.Warnings = l.warnings.sort()
+	d.config.Files.Loaded = d.config.Files.content(func(name string) []byte { return l.read[filepath.Clean(name)] })
 	return &d.config, nil
 }
