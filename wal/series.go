@@ -164,6 +164,16 @@ func (l *Log) Series(lset labels.Labels, m Metadata) *Series {
 	return s
 }
 
+// Floor returns the largest time of the series that the log no longer has,
+// those before the start among them, in Unix milliseconds: it refuses a sample
+// that is not after it of a series that has none yet. Anyone may call it at any
+// time; it waits for a running Append.
+func (l *Log) Floor() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.series.floor
+}
+
 // Release gives a handle back, once per call of Series; the caller does not
 // append to it again. The last time of the series is kept for ten minutes of
 // appends more, so that whoever asks for the same labels in that time can
