@@ -29,18 +29,15 @@ type observations struct {
 	positive, negative []exponentialBucket
 }
 
-// compensated is a sum that keeps what is lost to rounding (Neumaier), so that
-// it does not depend on the order of many small observations.
+// compensated is a sum of finite numbers that keeps what is lost to rounding
+// (Neumaier), so that it does not depend on the order of many small observations.
 type compensated struct{ total, lost float64 }
 
 func (c *compensated) add(x float64) {
 	t := c.total + x
-	switch {
-	case math.IsInf(t, 0) || math.IsNaN(t):
-		c.lost = 0
-	case math.Abs(c.total) >= math.Abs(x):
+	if math.Abs(c.total) >= math.Abs(x) {
 		c.lost += c.total - t + x
-	default:
+	} else {
 		c.lost += x - t + c.total
 	}
 	c.total = t
@@ -85,12 +82,8 @@ func newResolution(schema int32) *resolution {
 	return r
 }
 
-// index returns the bucket of a number above zeroThreshold. Those beyond the
-// largest float64 are in one of their own, as the specification has it.
+// index returns the bucket of a finite number above zeroThreshold.
 func (r *resolution) index(x float64) int32 {
-	if math.IsInf(x, 1) {
-		return r.index(math.MaxFloat64) + 1
-	}
 	fraction, exponent := math.Frexp(x)
 	if r.schema > 0 {
 		within, _ := slices.BinarySearch(r.bounds, fraction)
@@ -120,12 +113,19 @@ func (o *observations) set(from *observations) {
 	o.negative = append(o.negative[:0], from.negative...)
 }
 
-var errNaN = errors.New("NaN is in no bucket: leave such rows out of the query")
+var (
+	errNotFinite = errors.New("NaN and infinity leave the histogram without a sum: leave such rows out of the query")
+	errOverflow  = errors.New("the sum would be too large for a float64: leave such rows out of the query")
+)
 
-// observe counts one observation. NaN is the only one it refuses.
+// observe counts one observation. It refuses one with which the sum would not
+// be a finite number: none after it could bring it back.
 func (o *observations) observe(x float64) error {
-	if math.IsNaN(x) {
-		return errNaN
+	if t := o.sum.total + x; math.IsInf(t, 0) || math.IsNaN(t) {
+		if math.IsInf(x, 0) || math.IsNaN(x) {
+			return errNotFinite
+		}
+		return errOverflow
 	}
 	o.count++
 	o.sum.add(x)

@@ -82,7 +82,7 @@ func (o *observations) decode(b []byte) (rest []byte, err error) {
 	o.sum = compensated{r.float(), r.float()}
 	o.zero = r.uvarint()
 	o.positive, o.negative = r.side(o.positive), r.side(o.negative)
-	if r.bad {
+	if sum := o.total(); r.bad || math.IsInf(sum, 0) || math.IsNaN(sum) {
 		o.reset()
 		return nil, errMalformed
 	}

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -15,7 +16,7 @@ import (
 // applications have, for numbers of all sizes and those on the very bounds.
 func TestExponentialBucketsLikeClientGolang(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	numbers := []float64{0, 1, -1, 0.5, 2, 1024, math.MaxFloat64, -math.MaxFloat64, math.Inf(1), math.Inf(-1), zeroThreshold, -zeroThreshold, math.Nextafter(zeroThreshold, 1)}
+	numbers := []float64{0, 1, -1, 0.5, 2, 1024, math.MaxFloat64, -math.MaxFloat64, zeroThreshold, -zeroThreshold, math.Nextafter(zeroThreshold, 1)}
 	for range 500 {
 		numbers = append(numbers, random.NormFloat64()*math.Pow(10, float64(random.IntN(40)-20)))
 	}
@@ -89,10 +90,31 @@ func TestCompensatedSum(t *testing.T) {
 	if sum.value() != 1_000_000 {
 		t.Errorf("the sum is %v", sum.value())
 	}
-	sum.add(math.Inf(1))
-	sum.add(1)
-	if !math.IsInf(sum.value(), 1) {
-		t.Errorf("with infinity the sum is %v", sum.value())
+}
+
+// TestObserveRefuses what would leave no finite sum, and goes on without it.
+func TestObserveRefuses(t *testing.T) {
+	o := observations{bounds: []float64{1}, sparse: newResolution(3)}
+	o.reset()
+	for _, c := range []struct {
+		x   float64
+		err error
+	}{
+		{2, nil},
+		{math.Inf(1), errNotFinite},
+		{math.Inf(-1), errNotFinite},
+		{math.NaN(), errNotFinite},
+		{math.MaxFloat64, nil},
+		{math.MaxFloat64, errOverflow},
+		{-math.MaxFloat64, nil},
+		{3, nil},
+	} {
+		if err := o.observe(c.x); !errors.Is(err, c.err) {
+			t.Errorf("%v: %v, want %v", c.x, err, c.err)
+		}
+	}
+	if o.count != 4 || o.total() != 5 {
+		t.Errorf("%d observations with the sum %v, want 4 with 5", o.count, o.total())
 	}
 }
 

@@ -91,11 +91,11 @@ func TestRefusedParts(t *testing.T) {
 			byRows, goodRows([]any{"a\xff", 1, 1, nil}), good,
 			"invalid_label", `column \"a\" is \"a\\xff\"`,
 		},
-		"an observation that is NaN": {
+		"observations that are not finite": {
 			histogramOf(snapshot(config.HistogramOptions{Classic: true, Bounds: []float64{1}}), "a"),
-			table("a v", []any{"x", 0.5}, []any{"x", "nan"}),
+			table("a v", []any{"x", 0.5}, []any{"x", "nan"}, []any{"x", "+Inf"}, []any{"x", "-inf"}),
 			"d_bucket{a=\"x\", le=\"1.0\"} 1\nd_bucket{a=\"x\", le=\"+Inf\"} 1\nd_sum{a=\"x\"} 0.5\nd_count{a=\"x\"} 1\n",
-			"nan", `column \"v\": NaN is in no bucket`,
+			"nan", `column \"v\": NaN and infinity leave`,
 		},
 		"a state that is not known": {
 			role, table("a v", []any{"x", "off"}, []any{"y", "broken"}),

@@ -16,7 +16,7 @@ const (
 	refusedLabelLimit                     // too many labels, or one that is too long
 	refusedSeriesLimit                    // limits.max_series
 	refusedUnknownState                   // not one of the states of a stateset
-	refusedNaN                            // an observation that is in no bucket
+	refusedNaN                            // an observation that is NaN or infinite, or makes the sum so
 	refusedInvalidHistogram               // buckets that make no histogram: the whole of it
 	refusedInvalidQuantile                // not from 0 to 1
 	refusedLimit                          // came behind row_limit or sample_limit

@@ -223,10 +223,10 @@ func TestNativeModes(t *testing.T) {
 			snapshot(config.HistogramOptions{Native: true, Schema: 0}), durationRows(),
 			"d{} schema 0 {count:10, sum:2.08, (0.015625,0.03125]:1, (0.0625,0.125]:1, (0.125,0.25]:5, (0.25,0.5]:3}\n",
 		},
-		"zero, negative, infinite": {
+		"zero, negative": {
 			snapshot(config.HistogramOptions{Native: true, Schema: -4}),
-			table("v", []any{0}, []any{-0.5}, []any{1e-40}, []any{"-inf"}),
-			"d{} schema -4 {count:4, sum:-Inf, [-Inf,-1.7976931348623157e+308):1, [-1,-1.52587890625e-05):1, [-2.938735877055719e-39,2.938735877055719e-39]:2}\n",
+			table("v", []any{0}, []any{-0.5}, []any{1e-40}),
+			"d{} schema -4 {count:3, sum:-0.5, [-1,-1.52587890625e-05):1, [-2.938735877055719e-39,2.938735877055719e-39]:2}\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
