@@ -37,6 +37,7 @@ func (a *Agent) collect(ctx context.Context) {
 		a.openTasks(s, nil)
 	}
 	a.self = a.openSelf(a.config.Self)
+	collect.KeepStates(a.log, runners(a.tasks()))
 	a.show()
 	for _, t := range a.tasks() {
 		t.start(ctx)

@@ -72,7 +72,7 @@ type rowID struct {
 func newAccumulating(m *mapper) *accumulating {
 	a := &accumulating{
 		histograms: newHistograms(m),
-		key:        m.origin.key("histogram", m.metric.Name),
+		key:        m.origin.key("histogram", m.metric),
 		cursor:     *m.metric.HistogramOptions.Cursor,
 		fresh:      map[rowID]bool{},
 	}
@@ -200,15 +200,11 @@ func (a *accumulating) resume(g *gathered[histogramRows]) {
 
 var errUnordered = &refused{refusedLimit, errors.New("the result was cut by a limit, and its rows were not in order of the cursor: none of them is counted; add ORDER BY with the cursor's column to the query, or raise the limit")}
 
-// end adds all histograms to the round: those without new rows go on as they
-// are.
+// end adds all histograms to the round, with the state that goes with them:
+// those without new rows go on as they are.
 func (a *accumulating) end(cut bool) {
 	if cut && a.mixed {
-		for _, g := range a.round {
-			a.withdraw(errUnordered, g.rows.cells)
-			g.number = 0
-		}
-		a.discard()
+		a.giveUp(errUnordered)
 	}
 	a.then = a.goOn()
 	a.most = max(a.most, a.rows)
@@ -218,6 +214,14 @@ func (a *accumulating) end(cut bool) {
 	}
 	if a.next.at.kind != placeNone && floor.compare(a.next.floor) > 0 {
 		a.next.floor = floor
+	}
+	if a.offered = len(a.fresh) > 0 || a.behind; a.offered {
+		a.state = a.encode(a.state[:0], a.next, a.fresh, a.round)
+		if room := a.values.log.StateRoom(a.key); len(a.fresh) > 0 && len(a.state) > room {
+			a.giveUp(a.crowded(room))
+			return
+		}
+		a.values.round.State = append(a.values.round.State, wal.State{Key: a.key, Value: a.state})
 	}
 	if len(a.all) != len(a.known) {
 		a.all = slices.AppendSeq(a.all[:0], maps.Values(a.known))
@@ -232,10 +236,31 @@ func (a *accumulating) end(cut bool) {
 		}
 		a.emitHistogram(g)
 	}
-	if a.offered = len(a.fresh) > 0 || a.behind; a.offered {
-		a.state = a.encode(a.state[:0], a.next, a.fresh, a.round)
-		a.values.round.State = append(a.values.round.State, wal.State{Key: a.key, Value: a.state})
+}
+
+// giveUp refuses all rows of the round: they come again.
+func (a *accumulating) giveUp(why *refused) {
+	for _, g := range a.round {
+		a.withdraw(why, g.rows.cells)
+		g.number = 0
 	}
+	a.discard()
+}
+
+// crowded is why a round whose state has no room is given up, and the histogram
+// is absent: with samples that are ahead of the state, rows would be counted
+// twice after a restart.
+func (a *accumulating) crowded(room int) *refused {
+	near := 0
+	for _, rows := range []map[rowID]bool{a.counted.near, a.fresh} {
+		for id := range rows {
+			if id.at.compare(a.next.floor) > 0 {
+				near++
+			}
+		}
+	}
+	return &refused{refusedLimit, fmt.Errorf("its state would take %d bytes and has room for %d, with %d rows within cursor.overlap and %d label sets in it: "+
+		"shorten cursor.overlap, or take labels or buckets away; until then the metric is absent, and new rows are left for later", len(a.state), room, near, len(a.known))}
 }
 
 // settle implements [keeper].

@@ -9,20 +9,20 @@ import (
 
 // accumulatedVersion is the first byte of the state of a histogram that
 // accumulates.
-const accumulatedVersion = 1
+const accumulatedVersion = 2
 
 // encode appends the state of all that is settled, and beyond it of a round
 // that is not: the version, what the counts mean, how far they reach, the rows
-// behind the floor, and the observations of each label set. In a list each
-// entry has a one before it, and the end a zero.
+// behind the floor, by their distance from the highest one, and a zero, and the
+// observations of each label set, with a one before each, and a zero.
 func (a *accumulating) encode(b []byte, r reach, fresh map[rowID]bool, round []*gathered[histogramRows]) []byte {
 	b = append(b, accumulatedVersion)
 	b = appendText(b, a.meaning())
-	b = r.floor.appendTo(r.at.appendTo(b))
+	b = r.floor.appendTo(r.at.appendTo(b, place{}), r.at)
 	for _, rows := range []map[rowID]bool{a.counted.near, fresh} {
 		for id := range rows {
 			if id.at.compare(r.floor) > 0 {
-				b = appendText(id.at.appendTo(append(b, 1)), id.key)
+				b = appendText(id.at.appendTo(b, r.at), id.key)
 			}
 		}
 	}
@@ -43,6 +43,11 @@ func (a *accumulating) encode(b []byte, r reach, fresh map[rowID]bool, round []*
 func (a *accumulating) meaning() string {
 	names := []string{a.options.Value, a.cursor.Column, a.cursor.Key}
 	return strings.Join(append(names, a.metric.KeyLabels...), "\x00")
+}
+
+// afresh implements [keeper].
+func (a *accumulating) afresh() string {
+	return "its counts go back, and all rows behind them that are still there are counted again"
 }
 
 // stateKey implements [keeper].
@@ -71,10 +76,10 @@ func (a *accumulating) decode(b []byte) error {
 	if r.text() != a.meaning() {
 		return errOtherMeaning
 	}
-	a.counted.at, a.counted.floor = r.place(), r.place()
-	for r.byte() == 1 {
-		id := rowID{at: r.place(), key: r.text()}
-		a.counted.near[id] = true
+	a.counted.at = r.place(place{})
+	a.counted.floor = r.place(a.counted.at)
+	for at := r.place(a.counted.at); at != (place{}); at = r.place(a.counted.at) {
+		a.counted.near[rowID{at: at, key: r.text()}] = true
 	}
 	for r.byte() == 1 {
 		key := r.text()

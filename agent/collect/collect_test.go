@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,7 @@ type rig struct {
 	reader  *wal.Reader
 	now     time.Time
 	logged  *strings.Builder
+	logger  *slog.Logger // into logged
 	metrics *Metrics
 	reg     *prometheus.Registry
 	health  *Health
@@ -88,16 +90,31 @@ func newRig(t *testing.T, source config.Source, query config.Query, db sources.S
 	r.reader = r.log.Reader(wal.Position{})
 	t.Cleanup(func() { r.reader.Close() })
 	r.metrics = NewMetrics(r.reg)
-	logger := slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{ReplaceAttr: dropTime}))
-	r.health = NewHealth(source.Name, logger)
+	r.logger = slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{ReplaceAttr: dropTime}))
+	r.health = NewHealth(source.Name, r.logger)
 	r.Worker = NewWorker(WorkerOptions{
 		Source: source, Query: query, Client: db, Health: r.health,
 		Log: r.log, Metrics: r.metrics,
-		Logger: logger,
+		Logger: r.logger,
 		Clock:  func() time.Time { return r.now },
 	})
 	t.Cleanup(r.Worker.Close)
 	return r
+}
+
+// restart goes on with what a process that is killed has left in its log.
+func (r *rig) restart(query config.Query, db sources.Source) {
+	r.t.Helper()
+	left := r.t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(r.dir)); err != nil {
+		r.t.Fatal(err)
+	}
+	r.dir, r.reg, r.log = left, prometheus.NewRegistry(), openLogIn(r.t, left)
+	reader := r.log.Reader(wal.Position{})
+	r.t.Cleanup(func() { reader.Close() })
+	newSamples(r.t, reader)
+	r.metrics, r.reader = NewMetrics(r.reg), reader
+	r.Worker = r.successor(query, db)
 }
 
 func openLog(t testing.TB) *wal.Log {

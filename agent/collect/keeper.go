@@ -3,9 +3,15 @@ package collect
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
+	"strings"
+	"time"
 
+	"sql2metrics/config"
 	"sql2metrics/wal"
 )
 
@@ -19,6 +25,10 @@ type keeper interface {
 	// discard forgets the round being collected.
 	discard()
 	stateKey() string
+	name() string // of the metric
+	// afresh says what it comes to that the keeper begins again, without a state
+	// or with an old one.
+	afresh() string
 	// hand returns what restore needs to go on from the last settled round in
 	// another worker. A round may be collected meanwhile.
 	hand() []byte
@@ -47,14 +57,122 @@ func outcomeOf(r *wal.Round, a wal.Appended, err error) outcome {
 	return outcomeDone
 }
 
-// origin is what a metric is made from. It goes into the keys of states.
-type origin struct{ source, sql string }
+// origin is what a metric is made from.
+type origin struct {
+	source string
+	query  config.Query
+}
 
-// key returns the key of a metric's state. A statement that changes in any way
-// is another one: its rows may mean something else.
-func (o origin) key(what, metric string) string {
-	sum := sha256.Sum256([]byte(o.sql))
-	return what + "/" + o.source + "/" + metric + "/" + hex.EncodeToString(sum[:8])
+// key returns the key of a metric's state: what is kept, the source and the
+// metric, and then what makes another one of it. A statement that changes in any
+// way does: its rows may mean something else. Metrics of one name are told apart
+// by their collectors and queries, and in one query by their labels and columns.
+func (o origin) key(what string, m config.Metric) string {
+	id := o.query.SQL
+	same := func(other config.Metric) bool { return other.Name == m.Name }
+	if first := slices.IndexFunc(o.query.Metrics, same); first >= 0 && slices.ContainsFunc(o.query.Metrics[first+1:], same) {
+		id += fmt.Sprintf("\x00%q %q %q %q", m.StaticLabels, m.KeyLabels, m.ValueLabel, m.Values)
+	}
+	sum := sha256.Sum256([]byte(id))
+	return namePath(what, o.source, m.Name) + namePath(o.query.Collector, o.query.Name) + hex.EncodeToString(sum[:8])
+}
+
+// metricPath is what the keys of a metric's states begin with, whatever its
+// query is.
+func metricPath(key string) string {
+	parts := strings.SplitN(key, "/", 4)
+	return strings.TrimSuffix(key, parts[len(parts)-1])
+}
+
+// namePath writes names one after the other, each of which may have a slash.
+func namePath(names ...string) (path string) {
+	for _, name := range names {
+		path += url.PathEscape(name) + "/"
+	}
+	return path
+}
+
+// KeepStates has the log forget what was kept of metrics that no worker has any
+// more, so that it does not take the room of others. Those of them that a worker
+// has with another query are named in its log: they begin again. It is called
+// when all workers have been made, and none of those that begin has appended
+// anything.
+func KeepStates(log *wal.Log, all []Runner) {
+	var workers []*Worker
+	wanted := map[string]bool{}
+	for _, r := range all {
+		w, ok := r.(*Worker)
+		if !ok {
+			continue
+		}
+		workers = append(workers, w)
+		for _, k := range w.values.keepers {
+			wanted[k.stateKey()] = true
+		}
+	}
+	kept, left := map[string]bool{}, map[string]bool{}
+	for _, key := range log.StateKeys() {
+		kept[key] = true
+		if !wanted[key] {
+			left[metricPath(key)] = true
+		}
+	}
+	for _, w := range workers {
+		for _, k := range w.values.keepers {
+			if key := k.stateKey(); !kept[key] && left[metricPath(key)] {
+				w.logger.Warn("a metric begins again: its query has another text, name or collector than before", "metric", k.name(), "effect", k.afresh())
+			}
+		}
+	}
+	log.KeepStates(func(key string) bool { return wanted[key] })
+}
+
+// append gives a round to the log. That there is no room for one of its states
+// is no error: it is noted in news.
+func (v *values) append(r *wal.Round, now time.Time) (wal.Appended, error) {
+	appended, err := v.entry.append(v.log, r, now)
+	var full *wal.StateError
+	var without []string
+	if errors.As(err, &full) {
+		without, err = full.Keys, full.Err
+	}
+	for _, s := range r.State {
+		if is := slices.Contains(without, s.Key); is != v.without[s.Key] {
+			if v.without == nil {
+				v.without = map[string]bool{}
+			}
+			v.without[s.Key] = is
+			v.news = append(v.news, s.Key)
+		}
+	}
+	return appended, err
+}
+
+// settleKeepers tells each keeper what became of the round.
+func (v *values) settleKeepers(round, timed outcome) {
+	for _, k := range v.keepers {
+		if v.without[k.stateKey()] {
+			k.settle(max(round, outcomeStateless), max(timed, outcomeStateless))
+		} else {
+			k.settle(round, timed)
+		}
+	}
+}
+
+// reportStates logs for which states there is no room any more, or again.
+func (v *values) reportStates(logger *slog.Logger) {
+	for _, k := range v.keepers {
+		key := k.stateKey()
+		switch {
+		case !slices.Contains(v.news, key):
+		case v.without[key]:
+			logger.Warn("the state of a metric is not kept: there is no room for it; its samples are, and after a restart it goes on from the state before",
+				"metric", k.name(), "room_bytes", v.log.StateRoom(key), "effect", k.afresh())
+		default:
+			logger.Info("the state of a metric is kept again", "metric", k.name())
+		}
+	}
+	v.news = v.news[:0]
 }
 
 // restoreFrom has each keeper go on from what the log has of it.
@@ -87,6 +205,6 @@ func (v *values) succeed(before *values, logger *slog.Logger) {
 
 func restore(k keeper, state []byte, logger *slog.Logger) {
 	if err := k.restore(state); err != nil {
-		logger.Warn("what was kept of a metric cannot be used: it begins anew, a histogram at cursor.start", "state", k.stateKey(), "err", err)
+		logger.Warn("a metric begins again: what was kept of it cannot be used", "metric", k.name(), "effect", k.afresh(), "err", err)
 	}
 }

@@ -90,6 +90,9 @@ func newShape(m *mapper) shape {
 	return newScalar(m, m.metric.Name, m.metric.StaticValue)
 }
 
+// name is that of the metric.
+func (m *mapper) name() string { return m.metric.Name }
+
 // begin prepares for the rows of a round.
 func (m *mapper) begin() { m.shape.begin() }
 

@@ -181,17 +181,41 @@ func (p place) literal() string {
 // quote writes a text as a string of SQL.
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
-func (p place) appendTo(b []byte) []byte {
+// appendTo appends p for stateReader.place to read, which is given the same
+// base: a place nearby takes a few bytes. Only that of none begins with a zero.
+func (p place) appendTo(b []byte, base place) []byte {
 	b = append(b, byte(p.kind))
-	b = binary.AppendVarint(b, p.n)
-	b = appendFloat(b, p.f)
-	return appendText(b, p.text)
+	switch p.kind {
+	case placeInteger, placeTime:
+		return binary.AppendVarint(b, p.n-base.n)
+	case placeFloat:
+		return appendFloat(b, p.f)
+	case placeTimeText, placeText:
+		return appendText(b, p.text)
+	}
+	return b
 }
 
-func (r *stateReader) place() place {
-	p := place{kind: placeKind(r.byte()), n: r.varint(), f: r.float(), text: r.text()}
-	if p.kind > placeText || math.IsNaN(p.f) {
-		r.b, r.bad = nil, true
+func (r *stateReader) place(base place) place {
+	p := place{kind: placeKind(r.byte())}
+	switch p.kind {
+	case placeNone:
+	case placeInteger, placeTime:
+		p.n = base.n + r.varint()
+	case placeFloat:
+		p.f = r.float()
+		r.bad = r.bad || math.IsNaN(p.f)
+	case placeTimeText:
+		p = textPlace(r.text())
+		r.bad = r.bad || p.kind != placeTimeText
+	case placeText:
+		p.text = r.text()
+	default:
+		r.bad = true
+	}
+	if r.bad {
+		r.b = nil
+		return place{}
 	}
 	return p
 }

@@ -56,9 +56,11 @@ func TestPlace(t *testing.T) {
 			if before.compare(p) > 0 {
 				t.Errorf("%s is after %s", c.before, c.literal)
 			}
-			r := stateReader{b: p.appendTo(nil)}
-			if got := r.place(); got != p || r.bad || len(r.b) > 0 {
-				t.Errorf("comes back as %+v", got)
+			for _, base := range []place{{}, p, before, {kind: placeInteger, n: math.MinInt64}, {kind: placeTime, n: math.MaxInt64}} {
+				r := stateReader{b: p.appendTo(nil, base)}
+				if got := r.place(base); got != p || r.bad || len(r.b) > 0 {
+					t.Errorf("from %+v it comes back as %+v", base, got)
+				}
 			}
 		})
 	}

@@ -95,6 +95,8 @@ func NewScrape(o ScrapeOptions) *Scrape {
 		clock: o.Clock,
 		up:    o.Metrics.sourceUp(name),
 		gone:  func() { o.Metrics.forgetSourceUp(name) },
+
+		lastStamp: o.Log.Floor(),
 	}
 	s.values.entry.book = o.Metrics.books.open(o.Log, bookName{source: name, query: bookScrape}, &s.values)
 	s.exposition = newExposition(name, t, &s.values)

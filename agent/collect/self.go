@@ -54,6 +54,7 @@ func NewSelf(o SelfOptions) *Self {
 		loop:     newLoop(newSchedule(config.Clock{Interval: o.Self.Interval, RunOnStart: true}, o.Self.Job+"/"+o.Self.Instance), 0, o.Clock),
 		logger:   o.Logger,
 		clock:    o.Clock,
+		last:     time.UnixMilli(o.Log.Floor()),
 	}
 	s.values.entry.book = o.Metrics.books.open(o.Log, bookName{query: bookSelf}, &s.values)
 	return s

@@ -68,6 +68,7 @@ type Succession struct {
 // leave. An error is the log's, about markers that it could not take.
 func (s Succession) Carry(now time.Time) error {
 	stamp := now.Add(time.Millisecond)
+	s.keepStates()
 	for _, r := range s.Entering {
 		r.begin(stamp, s.Leaving)
 	}
@@ -83,26 +84,14 @@ func (s Succession) Carry(now time.Time) error {
 	for _, r := range s.Leaving {
 		errs = append(errs, r.bury(stamp, living))
 	}
-	if len(s.Leaving) > 0 {
-		s.keepStates()
-	}
 	return errors.Join(errs...)
 }
 
-// keepStates has the log forget what was kept of metrics that nobody has any
-// more.
+// keepStates has the log forget what only those that leave had.
 func (s Succession) keepStates() {
-	wanted := map[string]bool{}
-	for _, r := range slices.Concat(s.Staying, s.Entering) {
-		if w, ok := r.(*Worker); ok {
-			for _, k := range w.values.keepers {
-				wanted[k.stateKey()] = true
-			}
-		}
-	}
 	for _, r := range s.Leaving {
 		if w, ok := r.(*Worker); ok {
-			w.values.log.KeepStates(func(key string) bool { return wanted[key] })
+			KeepStates(w.values.log, slices.Concat(s.Staying, s.Entering))
 			return
 		}
 	}
@@ -189,7 +178,7 @@ func (w *Worker) inherit(old *Worker) {
 	}
 	if w.values.inherited {
 		w.hold.inherit(&old.hold)
-		w.lastStamp = w.hold.get().emitted.UnixMilli()
+		w.lastStamp = max(w.lastStamp, w.hold.get().emitted.UnixMilli())
 		w.metrics.series.Set(float64(len(w.values.last)))
 	}
 }

@@ -3,7 +3,6 @@ package collect
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +19,7 @@ func (r *rig) successor(q config.Query, db sources.Source) *Worker {
 	r.t.Helper()
 	w := NewWorker(WorkerOptions{
 		Source: dbSource(), Query: q, Client: db, Health: r.health,
-		Log: r.log, Metrics: r.metrics, Logger: slog.New(slog.DiscardHandler),
+		Log: r.log, Metrics: r.metrics, Logger: r.logger,
 		Clock: func() time.Time { return r.now },
 	})
 	r.t.Cleanup(w.Close)

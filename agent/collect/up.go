@@ -118,6 +118,7 @@ func NewUp(o UpOptions) *Up {
 		shown:   o.Metrics.sourceUp(o.Source.Name),
 		entry:   entry{book: o.Metrics.books.open(o.Log, bookName{source: o.Source.Name, query: bookUp}, nil)},
 		logger:  o.Logger.With("source", o.Source.Name),
+		last:    time.UnixMilli(o.Log.Floor()),
 	}
 }
 

@@ -95,6 +95,8 @@ type values struct {
 	repeated entry
 	tenure   tenure
 	keepers  []keeper
+	without  map[string]bool // states that the log had no room for when they were last offered
+	news     []string        // those of which that has changed
 	// inherited says that last came from another worker, so that its series are
 	// found in no map.
 	inherited bool
@@ -268,12 +270,12 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		s.live = true
 	}
 	v.entry.mapped, v.entry.stale = uint64(len(v.now)+v.beside), uint64(stale)
-	appended, err = v.entry.append(v.log, &v.round, now)
+	appended, err = v.append(&v.round, now)
 	v.beside = 0
 	inRound, inTimed := outcomeOf(&v.round, appended, err), outcomeDone
 	if len(v.aside) > 0 {
 		v.entry.mapped = both(v.timed.Totals())
-		timed, timedErr := v.entry.append(v.log, &v.timed, now)
+		timed, timedErr := v.append(&v.timed, now)
 		inTimed = outcomeOf(&v.timed, timed, timedErr)
 		appended.Appended = appended.Appended.Add(timed.Appended)
 		appended.Refused = appended.Refused.Add(timed.Refused)
@@ -281,9 +283,7 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 	}
 	v.publish()
 	v.drop(gone)
-	for _, k := range v.keepers {
-		k.settle(inRound, inTimed)
-	}
+	v.settleKeepers(inRound, inTimed)
 	return stale, appended, err
 }
 

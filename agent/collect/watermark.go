@@ -43,7 +43,7 @@ type timedCell struct {
 func newTimestamped(m *mapper) *timestamped {
 	t := &timestamped{
 		scalar: newScalar(m, m.metric.Name, m.metric.StaticValue),
-		key:    m.origin.key("watermarks", m.metric.Name),
+		key:    m.origin.key("watermarks", m.metric),
 		marks:  map[uint64]int64{},
 		ahead:  map[uint64]int64{},
 	}
@@ -296,6 +296,11 @@ func (t *timestamped) restore(b []byte) error {
 		return errMalformed
 	}
 	return nil
+}
+
+// afresh implements [keeper].
+func (t *timestamped) afresh() string {
+	return "rows that have been sent and are still in the result are sent once more"
 }
 
 // stateKey implements [keeper].

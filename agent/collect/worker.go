@@ -82,10 +82,12 @@ func NewWorker(o WorkerOptions) *Worker {
 		loop:  newLoop(newSchedule(o.Query.Clock, name), longest, o.Clock),
 		clock: o.Clock,
 		hold:  hold{clock: o.Query.Clock},
+
+		lastStamp: o.Log.Floor(),
 	}
 	w.values.entry.book = o.Metrics.books.open(o.Log, bookName{o.Source.Name, o.Query.Collector, o.Query.Name}, &w.values)
 	for _, m := range o.Query.Metrics {
-		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values, origin{o.Source.Name, o.Query.SQL}))
+		w.mappers = append(w.mappers, newMapper(m, w.target, &w.values, origin{o.Source.Name, o.Query}))
 	}
 	w.values.restoreFrom(o.Log, w.logger)
 	w.statement = newStatement(o.Query.SQL, w.mappers)
@@ -292,6 +294,7 @@ func (w *Worker) endRefusals() {
 		m.nulls = 0
 	}
 	w.refusedIn(&w.late)
+	w.values.reportStates(w.logger)
 	for _, a := range w.statement.behind {
 		if err := a.oddity(); err != nil {
 			w.logger.Warn("the cursor starts at what the column is not", "metric", a.metric.Name, "err", err)

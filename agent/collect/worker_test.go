@@ -272,6 +272,32 @@ func TestClockBackRefusesRounds(t *testing.T) {
 	}
 }
 
+// TestClockBackOverARestart refuses rounds as those of a clock that is back, and
+// not one sample after the other for its time.
+func TestClockBackOverARestart(t *testing.T) {
+	rows := answer{columns: []string{"status", "n"}, rows: [][]sources.Value{{text("open"), sources.IntValue(1)}}}
+	r := newRig(t, dbSource(), query(orders()), &database{answers: []answer{rows}})
+	r.step(10)
+	r.restart(query(orders()), &database{answers: []answer{rows}})
+	if got := r.step(5); got != "" || r.refusedCount("time") != 0 {
+		t.Errorf("appended %q, refused %v for their time", got, r.refusedCount("time"))
+	}
+	if n := testutil.ToFloat64(r.metrics.skipped.WithLabelValues("db", "c", "q", "clock_back")); n != 1 {
+		t.Errorf("counted %v, want 1", n)
+	}
+	if got := r.step(11); got == "" {
+		t.Error("nothing appended after the clock passed the last stamp")
+	}
+	u := NewUp(UpOptions{
+		Source: dbSource(), Client: &database{pings: []error{nil}}, Health: r.health,
+		Log: r.log, Metrics: r.metrics, Logger: discard, Clock: func() time.Time { return r.now },
+	})
+	defer u.Close()
+	if err := u.Step(t.Context(), t0.Add(5*time.Second)); !errors.Is(err, errClockBack) {
+		t.Errorf("up: %v, want errClockBack", err)
+	}
+}
+
 // The path from row to log allocates per round, not per sample.
 func TestKnownSeriesAllocateNothing(t *testing.T) {
 	const n = 2000
