@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,8 @@ var queryTable = table[query]{
 		"query_name":            func(n node, q *query) { n.string(&q.Name) },
 		"query":                 func(n node, q *query) { n.sql(&q.SQL) },
 		"interval":              func(n node, q *query) { read(n, &q.interval, node.duration) },
+		"requires":              func(n node, q *query) { decode(n, requiresTable, &q.Requires) },
+		"server_version":        func(n node, q *query) { n.versionRange(&q.Requires.Version) },
 		"no_prepared_statement": func(n node, _ *query) { n.bool(new(bool)) },
 	}, runFields, clockFields),
 	refused: refuse(refusal{"belongs to a metric", "write it there, or in the collector for all its metrics"}, nil, cellFields),
@@ -209,6 +212,8 @@ func (c *collector) resolve() []Query {
 	for _, q := range c.queries {
 		r := q.Query
 		r.Collector = c.name
+		r.Requires.Extensions = slices.Clone(r.Requires.Extensions)
+		r.Requires.Version.Bounds = slices.Clone(r.Requires.Version.Bounds)
 		for _, m := range q.metrics {
 			r.Metrics = append(r.Metrics, m.clone())
 		}

@@ -196,7 +196,8 @@ type Source struct {
 	// such as a token of a cloud. Like the files of TLS, both are read anew for
 	// each connection.
 	PasswordCommand []string
-	Database        string // postgres: default as User; redis: its number
+	Database        string     // postgres: default as User; redis: its number
+	Databases       *Databases // postgres, mysql: those that each query runs in; nil: Database alone
 	// Addresses are host:port, in place of Host and Port, where a type takes
 	// several.
 	Addresses   []string

@@ -18,6 +18,7 @@ type documentedKey struct {
 	path    string // such as queue_config.max_shards
 	literal string // the default, if it is one that can be written
 	where   string // the third cell
+	kind    string // the heading within the section, such as PostgreSQL
 }
 
 var (
@@ -36,11 +37,14 @@ func documentedKeys(t *testing.T) map[string][]documentedKey {
 		t.Fatal(err)
 	}
 	all := map[string][]documentedKey{}
-	section, inKeys := "", false
+	section, kind, inKeys := "", "", false
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		if heading, is := strings.CutPrefix(line, "## "); is {
-			section = heading
+			section, kind = heading, ""
+		}
+		if heading, is := strings.CutPrefix(line, "### "); is {
+			kind = heading
 		}
 		if !strings.HasPrefix(line, "|") {
 			inKeys = false
@@ -62,7 +66,7 @@ func documentedKeys(t *testing.T) map[string][]documentedKey {
 		}
 		mapping := ""
 		for i, match := range keys {
-			k := documentedKey{path: match[1]}
+			k := documentedKey{path: match[1], kind: kind}
 			if dot := strings.LastIndexByte(k.path, '.'); dot >= 0 {
 				mapping = k.path[:dot+1]
 			} else {
@@ -106,9 +110,11 @@ func readKeys() map[string][]string {
 		"self":    within("", selfTable),
 		"limits":  within("", limitsTable),
 		"storage": within("", storageTable),
-		"sources": slices.Concat(within("", sourceTable), within("tls_config.", sourceTLSTable)),
+		"sources": slices.Concat(within("", sourceTable), within("tls_config.", sourceTLSTable),
+			within("databases.", databasesTable)),
 		collectors: slices.Concat(within("", collectorTable),
-			within("queries[].", queryTable), within("metrics[].", metricTable)),
+			within("queries[].", queryTable), within("queries[].requires.", requiresTable),
+			within("metrics[].", metricTable)),
 		"remote_write": slices.Concat(within("", endpointTable), within("queue_config.", queueTable),
 			within("metadata_config.", metadataTable), within("sigv4.", sigv4Table),
 			within("write_relabel_configs[].", relabelTable)),
@@ -220,6 +226,10 @@ func TestDocumentedDefaults(t *testing.T) {
 		},
 		"remote_write": {endpoint},
 		httpClients:    {endpoint, scraped},
+		// What a kind of source has under the heading of its own.
+		"sources/MySQL and MariaDB": {"sources: [{name: s, type: mysql, user: u, %s}]"},
+		"sources/ClickHouse":        {"sources: [{name: s, type: clickhouse, user: u, %s}]"},
+		"sources/Redis":             {"sources: [{name: s, type: redis, %s}]"},
 	}
 	// What a mapping has beside the key, so that it is valid.
 	companions := map[string]string{
@@ -249,7 +259,11 @@ func TestDocumentedDefaults(t *testing.T) {
 				with, without = mapping+": "+open+with+end, mapping+": "+open+without+end
 			}
 			var errs []error
-			for _, frame := range frames[section] {
+			around, own := frames[section+"/"+k.kind]
+			if !own {
+				around = frames[section]
+			}
+			for _, frame := range around {
 				got, err := parse(frame, with)
 				if err != nil {
 					errs = append(errs, err)
@@ -264,7 +278,7 @@ func TestDocumentedDefaults(t *testing.T) {
 				}
 				checked++
 			}
-			if len(errs) == len(frames[section]) {
+			if len(errs) == len(around) {
 				t.Errorf("%s: %s with its default %s is refused: %v", section, k.path, k.literal, errs)
 			}
 		}

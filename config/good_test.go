@@ -255,6 +255,38 @@ func TestDesignExample(t *testing.T) {
 	}
 }
 
+// TestGates loads gates of queries and sources over many databases, whose
+// metrics have one label more.
+func TestGates(t *testing.T) {
+	c, err := Load("testdata/good/gates.yml", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pg, my, one := c.Sources[0], c.Sources[1], c.Sources[2]
+	want := Requires{
+		Role: RolePrimary, Extensions: []string{"pg_stat_statements"},
+		Version: VersionRange{Bounds: []VersionBound{{">=", []int{13}}, {"<", []int{18}}}},
+	}
+	if diff := cmp.Diff(want, one.Queries[0].Requires); diff != "" {
+		t.Errorf("gate differs (-want +got):\n%s", diff)
+	}
+	if r := one.Queries[1].Requires.Version; r.Product != "mariadb" || r.String() != "mariadb >=10.5" {
+		t.Errorf("range is %s", r)
+	}
+	for name, want := range map[string]bool{"shop": true, "app_1": true, "app_test": false, "myshop": false, "shops": false} {
+		if pg.Databases.Holds(name) != want || !my.Databases.Holds(name) {
+			t.Errorf("%s is selected: %v, %v", name, !want, my.Databases.Holds(name))
+		}
+	}
+	var labels [][]string
+	for _, s := range []Source{pg, my, one} {
+		labels = append(labels, s.Queries[0].Metrics[0].KeyLabels)
+	}
+	if diff := cmp.Diff([][]string{{"k", "datname"}, {"k", "schema"}, {"k"}}, labels); diff != "" {
+		t.Errorf("labels differ (-want +got):\n%s", diff)
+	}
+}
+
 // TestStoragePath: the command line replaces storage.path, and neither is
 // relative to the configuration.
 func TestStoragePath(t *testing.T) {

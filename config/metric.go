@@ -50,9 +50,11 @@ var metricTable = table[metric]{
 		"timestamp": func(node, *metric) {},
 	}, cellFields),
 	refused: refuse(ofQuery, map[string]refusal{
-		"interval": ofQuery,
-		"json":     notYet,
-		"buckets":  {"belongs to the block histogram", "write histogram: {mode: snapshot, value: column, buckets: [0.1, 1, 10]}"},
+		"interval":       ofQuery,
+		"requires":       ofQuery,
+		"server_version": ofQuery,
+		"json":           notYet,
+		"buckets":        {"belongs to the block histogram", "write histogram: {mode: snapshot, value: column, buckets: [0.1, 1, 10]}"},
 	}, runFields, clockFields),
 }
 

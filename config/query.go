@@ -12,6 +12,7 @@ type Query struct {
 	Timeout   time.Duration
 	Clock     Clock
 	Policies  Policies
+	Requires  Requires // requires and server_version: where it is run at all
 	Metrics   []Metric
 }
 

@@ -22,6 +22,7 @@ type source struct {
 	labels     []entry
 	tls        object
 	collectors []*collector
+	databases  databases
 }
 
 var sourceTable = table[source]{
@@ -39,6 +40,7 @@ var sourceTable = table[source]{
 		"password_command": func(n node, s *source) { s.PasswordCommand = n.words() },
 		"addresses":        func(n node, s *source) { s.Addresses = n.addresses() },
 		"database":         func(n node, s *source) { n.expand(&s.Database) },
+		"databases":        func(n node, s *source) { s.decodeDatabases(n) },
 		"path":             func(n node, s *source) { n.expand(&s.file) },
 		"url":              func(n node, s *source) { n.httpURL(&s.URL) },
 		"scrape_interval":  func(n node, s *source) { n.duration(&s.interval) },
@@ -62,7 +64,6 @@ var sourceTable = table[source]{
 		"compression": func(n node, s *source) { oneOf(n, &s.Compression, "none", "lz4", "zstd") },
 	}),
 	refused: map[string]refusal{
-		"databases":              notYet,
 		"read_only":              {"is not supported by this version: sources are always read-only", "delete it"},
 		"honor_labels":           {"is not supported by this version: a label that the source has too becomes exported_ and its name", "delete it"},
 		"metric_relabel_configs": {"is not supported by this version", "use write_relabel_configs of the endpoint"},
@@ -108,8 +109,8 @@ var serverFields = []string{
 // sourceKinds has a row for each type of source.
 func sourceKinds() map[SourceType]sourceKind {
 	return map[SourceType]sourceKind{
-		TypePostgres:   {serverFields, (*source).finishPostgres},
-		TypeMySQL:      {serverFields, (*source).finishMySQL},
+		TypePostgres:   {append([]string{"databases"}, serverFields...), (*source).finishPostgres},
+		TypeMySQL:      {append([]string{"databases"}, serverFields...), (*source).finishMySQL},
 		TypeClickHouse: {append([]string{"addresses", "protocol", "compression"}, serverFields...), (*source).finishClickHouse},
 		TypeRedis:      {append([]string{"addresses"}, serverFields...), (*source).finishRedis},
 		TypeSQLite:     {[]string{"collectors", "data_source_name", "path", "max_connections", "max_result_bytes", "startup_sql"}, (*source).finishSQLite},
@@ -166,6 +167,7 @@ func (s *source) finish(g Global, d *document) {
 	for _, c := range s.collectors {
 		s.Queries = append(s.Queries, c.resolve()...)
 	}
+	s.finishDatabases()
 	for _, l := range s.labels {
 		if m, at, found := s.maker(l.key); found {
 			l.value.fail(fmt.Sprintf("label %q is made by the metric %s too, on %s", l.key, m.Name, at.place(l.value)), "rename one of the two")
