@@ -101,11 +101,13 @@ func (r *Receiver) Samples(tb testing.TB, selector string) map[string][]Sample {
 		var samples []Sample
 		it := series.Iterator(nil)
 		for kind := it.Next(); kind != chunkenc.ValNone; kind = it.Next() {
-			if kind != chunkenc.ValFloat {
-				tb.Fatalf("series %s: a %s is not a float", series.Labels(), kind)
+			if kind == chunkenc.ValFloat {
+				t, v := it.At()
+				samples = append(samples, Sample{t, v})
+				continue
 			}
-			t, v := it.At()
-			samples = append(samples, Sample{t, v})
+			t, h := it.AtFloatHistogram(nil)
+			samples = append(samples, Sample{t, h.Sum})
 		}
 		if err := it.Err(); err != nil {
 			tb.Fatalf("read series %s: %v", series.Labels(), err)
