@@ -20,34 +20,49 @@ type server[C connection] struct {
 	query func(ctx context.Context, c C, q config.Query, each func(*Row) error) error
 	// ping asks for nothing but an answer, within the source's timeout.
 	ping func(ctx context.Context, c C) error
+	// facts tells what the gate of q asks of the server, within q.Timeout; nil:
+	// the kind has no gates. What may change under a connection, such as the
+	// role, is asked anew each time, and only if q.Requires names it.
+	facts func(ctx context.Context, c C, q config.Query) (facts, error)
 }
 
 // Query implements [Source].
 func (s *server[C]) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
-	if err := CheckStatement(s.source.Type, q.SQL); err != nil {
-		return queryError(ctx, s.source.Name, q, err)
-	}
-	ctx, end, err := s.life.begin(ctx)
-	if err != nil {
-		return queryError(ctx, s.source.Name, q, err)
-	}
-	defer end()
-	err = s.pool.use(ctx, q.Timeout, func(c C) error {
-		return s.query(ctx, c, q, bounded(each, s.source.MaxResultBytes))
+	return s.named(ctx, q, func(ctx context.Context) error {
+		if err := CheckStatement(s.source.Type, q.SQL); err != nil {
+			return err
+		}
+		return s.run(ctx, q, bounded(each, s.source.MaxResultBytes))
 	})
-	return queryError(ctx, s.source.Name, q, err)
+}
+
+// run runs q, whose statement was checked, unless its gate is closed. each is
+// what bounded returns.
+func (s *server[C]) run(ctx context.Context, q config.Query, each func(*Row) error) error {
+	return s.pool.use(ctx, q.Timeout, func(c C) error {
+		if err := s.admit(ctx, c, q); err != nil {
+			return err
+		}
+		return s.query(ctx, c, q, each)
+	})
 }
 
 // Ping implements [Source].
 func (s *server[C]) Ping(ctx context.Context) error {
-	ping := config.Query{Name: pingName}
+	return s.named(ctx, config.Query{Name: pingName}, func(ctx context.Context) error {
+		return s.pool.use(ctx, s.source.Timeout, func(c C) error { return s.ping(ctx, c) })
+	})
+}
+
+// named runs fn, which Close ends and waits for, and names source and query in
+// its error.
+func (s *server[C]) named(ctx context.Context, q config.Query, fn func(context.Context) error) error {
 	ctx, end, err := s.life.begin(ctx)
-	if err != nil {
-		return queryError(ctx, s.source.Name, ping, err)
+	if err == nil {
+		defer end()
+		err = fn(ctx)
 	}
-	defer end()
-	err = s.pool.use(ctx, s.source.Timeout, func(c C) error { return s.ping(ctx, c) })
-	return queryError(ctx, s.source.Name, ping, err)
+	return queryError(ctx, s.source.Name, q, err)
 }
 
 // Close implements [Source].
