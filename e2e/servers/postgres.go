@@ -324,6 +324,29 @@ func (pg *PG) Exec(tb testing.TB, statements ...string) {
 	}
 }
 
+// Begin runs statements as the superuser in a transaction that is open until
+// commit is called, or the test ends without it.
+func (pg *PG) Begin(tb testing.TB, statements ...string) (commit func()) {
+	tb.Helper()
+	ctx := context.WithoutCancel(tb.Context())
+	c, err := pg.connect(ctx)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close(ctx) })
+	run := func(sql string) {
+		tb.Helper()
+		if _, err := c.Exec(ctx, sql).ReadAll(); err != nil {
+			tb.Fatalf("run %s: %v", sql, err)
+		}
+	}
+	run("BEGIN")
+	for _, sql := range statements {
+		run(sql)
+	}
+	return func() { tb.Helper(); run("COMMIT") }
+}
+
 // Query returns the rows of a query that reads, run as the superuser, as psql
 // shows them; NULL is empty. A server that recovers from a crash ends all its
 // connections for a moment, so the query is asked again until it answers.
