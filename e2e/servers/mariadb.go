@@ -108,7 +108,7 @@ func StartMariaDB(settings ...Setting) (*MariaDB, error) {
 		err = m.Start()
 	}
 	if err == nil {
-		err = m.run("CREATE DATABASE app",
+		err = m.run("CREATE DATABASE app CHARACTER SET utf8mb4",
 			"CREATE USER "+m.User+" IDENTIFIED BY "+quoteMySQL(m.Password),
 			"GRANT ALL ON *.* TO "+m.User+" WITH GRANT OPTION")
 	}
