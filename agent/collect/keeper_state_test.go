@@ -87,6 +87,30 @@ func TestAccumulateWithoutRoom(t *testing.T) {
 	}
 }
 
+// TestAccumulateRoomIsTaken while the round is on its way: its samples are ahead
+// of the state until there is room again.
+func TestAccumulateRoomIsTaken(t *testing.T) {
+	p := &payments{rows: []payment{{1, "a", 1}}}
+	r := newRig(t, dbSource(), paymentQuery(2), p)
+	r.now = t0.Add(time.Second)
+	err := r.collect(t.Context(), r.now)
+	r.crowd(0)
+	if err := r.commit(t.Context(), r.now, err); err != nil {
+		t.Fatal(err)
+	}
+	k := r.values.keepers[0]
+	if got := bare(newSamples(t, r.reader)); !strings.Contains(got, `_count{shop="a"} 1 @1`) || r.log.State(k.stateKey()) != nil {
+		t.Errorf("appended %s", got)
+	}
+	if logged := r.logged.String(); strings.Count(logged, "is not kept") != 1 {
+		t.Errorf("logged %s", logged)
+	}
+	r.log.KeepStates(func(string) bool { return false })
+	if got := bare(r.step(2)); !strings.Contains(got, `_count{shop="a"} 1 @2`) || string(r.log.State(k.stateKey())) != string(k.hand()) {
+		t.Errorf("appended %s, and the state is not kept", got)
+	}
+}
+
 // TestWatermarksWithoutRoom sends samples all the same, and says once that they
 // may come again.
 func TestWatermarksWithoutRoom(t *testing.T) {
