@@ -207,6 +207,15 @@ type Source struct {
 	Protocol    SourceProtocol // clickhouse: native
 	Compression string         // clickhouse: none, lz4 or zstd; lz4
 
+	// Cluster says that a Redis is one: Addresses are some of its nodes.
+	Cluster bool
+	// SentinelMaster is the name by which Redis Sentinels know the master to
+	// connect to: Addresses are theirs, and the other fields how to log in there.
+	SentinelMaster       string
+	SentinelUser         string
+	SentinelPassword     Secret
+	SentinelPasswordFile string
+
 	// URL is what a prometheus source scrapes, its path never empty. A login in
 	// it has moved to HTTP.
 	URL *url.URL

@@ -62,6 +62,12 @@ var sourceTable = table[source]{
 
 		"protocol":    func(n node, s *source) { oneOf(n, &s.Protocol, ProtocolNative, ProtocolHTTP) },
 		"compression": func(n node, s *source) { oneOf(n, &s.Compression, "none", "lz4", "zstd") },
+
+		"cluster":                func(n node, s *source) { n.bool(&s.Cluster) },
+		"sentinel_master":        func(n node, s *source) { n.expand(&s.SentinelMaster) },
+		"sentinel_user":          func(n node, s *source) { n.expand(&s.SentinelUser) },
+		"sentinel_password":      func(n node, s *source) { n.secret(&s.SentinelPassword) },
+		"sentinel_password_file": func(n node, s *source) { n.fileName(&s.SentinelPasswordFile) },
 	}),
 	refused: map[string]refusal{
 		"read_only":              {"is not supported by this version: sources are always read-only", "delete it"},
@@ -112,7 +118,7 @@ func sourceKinds() map[SourceType]sourceKind {
 		TypePostgres:   {append([]string{"databases"}, serverFields...), (*source).finishPostgres},
 		TypeMySQL:      {append([]string{"databases"}, serverFields...), (*source).finishMySQL},
 		TypeClickHouse: {append([]string{"addresses", "protocol", "compression"}, serverFields...), (*source).finishClickHouse},
-		TypeRedis:      {append([]string{"addresses"}, serverFields...), (*source).finishRedis},
+		TypeRedis:      {redisFields(), (*source).finishRedis},
 		TypeSQLite:     {[]string{"collectors", "data_source_name", "path", "max_connections", "max_result_bytes", "startup_sql"}, (*source).finishSQLite},
 		TypePrometheus: {scrapeFields(), (*source).finishPrometheus},
 	}
