@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -25,7 +24,7 @@ const soakDay = time.Hour
 // TestSoak runs the whole agent for days, which are an hour long, on a clock
 // that moves whenever nobody has anything left to do. Each day has outages of
 // every kind, one of them long enough for eviction, a database that is never
-// there, and series that come and go. All along every sample is accounted for,
+// there, series that come and go, and reloads in the midst of it. All along every sample is accounted for,
 // by the page and by what the receivers have, and the disk's bound is kept. At
 // the end of each day the agent holds as many descriptors, goroutines, bytes of
 // heap and of disk as on the days before.
@@ -72,6 +71,7 @@ func TestSoak(t *testing.T) {
 type soak struct {
 	*testing.T
 	rng     *rand.Rand
+	file    string // of the configuration
 	config  *config.Config
 	db      *sql.DB
 	minutes int // of the databases' life
@@ -93,31 +93,11 @@ func newSoak(t *testing.T, steady, moody *soakReceiver, seed uint64) *soak {
 	s := &soak{T: t, rng: rand.New(rand.NewPCG(seed, 1)), db: db, steady: steady, moody: moody, accounts: map[string]soakAccounts{}}
 	s.exec("CREATE TABLE orders (id TEXT PRIMARY KEY, n INTEGER NOT NULL)")
 	s.exec("INSERT INTO orders WITH RECURSIVE i(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM i WHERE x < 60) SELECT 'o' || x, x * 7919 FROM i")
-	file := filepath.Join(folder, "sql2metrics.yml")
-	text := fmt.Sprintf(`
-global: {scrape_interval: 1m, scrape_timeout: 5s}
-self: {interval: 5m, instance: "agent:9399"}
-storage: {fsync_interval: 30s}
-remote_write:
-  - {url: %s, name: steady}
-  - {url: %s, name: moody}
-sources:
-  - {name: shop, type: sqlite, path: shop.db, collectors: [shop]}
-  - {name: gone, type: sqlite, path: gone.db, collectors: [shop]}
-collectors:
-  - collector_name: shop
-    queries: [{query_name: orders, query: "SELECT id, n, n * 0.37 AS amount FROM orders"}]
-    metrics:
-      - {metric_name: orders, type: gauge, help: Orders., key_labels: [id], values: [n], query_ref: orders}
-      - {metric_name: orders_amount, type: gauge, help: Money., key_labels: [id], values: [amount], query_ref: orders}
-`, steady.URL, moody.URL)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	s.file = filepath.Join(folder, "sql2metrics.yml")
+	s.write(soakChoices{amount: true})
+	if s.config, err = s.load(); err != nil {
 		t.Fatal(err)
 	}
-	if s.config, err = config.Load(file, config.Options{StoragePath: filepath.Join(folder, "log")}); err != nil {
-		t.Fatal(err)
-	}
-	s.config.Storage.MaxBytes = 128 << 10 // less than configurations may ask for
 	s.start()
 	return s
 }
@@ -135,7 +115,7 @@ func (s *soak) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Run(ctx, Options{Config: s.config, Listener: s.page, Logger: slog.New(slog.DiscardHandler)})
+		ended <- Run(ctx, Options{Config: s.config, Load: s.load, Lifecycle: true, Listener: s.page, Logger: slog.New(slog.DiscardHandler)})
 	}()
 	s.stop = sync.OnceFunc(func() {
 		cancel()
@@ -148,9 +128,9 @@ func (s *soak) start() {
 	s.get("/-/ready")
 }
 
-// day is a day of outages. In the middle of two of them the agent is restarted
-// if that is wanted. In the last quarter everything is up, so that all is
-// shipped.
+// day is a day of outages, with a reload every few minutes. In the middle of two
+// of them the agent is restarted if that is wanted. In the last quarter
+// everything is up and as it was at the beginning, so that all is shipped.
 func (s *soak) day(restart bool) {
 	const quarter = soakDay / 4
 	for at := time.Duration(0); at < soakDay; at += time.Minute {
@@ -164,6 +144,10 @@ func (s *soak) day(restart bool) {
 			}
 		case 3 * quarter:
 			s.steady.enter(moodUp)
+			s.reload(soakChoices{amount: true})
+		}
+		if at < 3*quarter && s.rng.IntN(4) == 0 {
+			s.reload(anySoakChoices(s.rng))
 		}
 		switch {
 		case at >= 3*quarter:
@@ -282,7 +266,7 @@ func (s *soak) report(all []soakFigures) {
 		// The log and two readers are in a segment, or between two.
 		{"descriptors", func(f soakFigures) int64 { return f.descriptors }, func(n int64) int64 { return n + 3 }},
 		{"goroutines", func(f soakFigures) int64 { return f.goroutines }, func(n int64) int64 { return n }},
-		{"bytes of heap", func(f soakFigures) int64 { return f.heap }, func(n int64) int64 { return n + n/12 }},
+		{"bytes of heap", func(f soakFigures) int64 { return f.heap }, func(n int64) int64 { return n + n/6 }},
 		// Two segments of an eighth of the bound each are being written or read.
 		{"bytes of disk", func(f soakFigures) int64 { return f.disk }, func(n int64) int64 { return n + s.config.Storage.MaxBytes/4 }},
 	} {
