@@ -32,9 +32,22 @@ type postgres struct {
 type queryID struct{ collector, name string }
 
 func openPostgres(s config.Source, o Options, now func() time.Time) (Source, error) {
-	if _, err := pgConfig(s); err != nil && !errors.As(err, new(*fileError)) {
+	if _, err := pgConfig(s, s.Password); err != nil && !errors.As(err, new(*fileError)) {
 		return nil, err
 	}
+	home := newPostgres(s, o, now)
+	if s.Databases == nil {
+		return home, nil
+	}
+	return newFanout(&home.server, postgresDatabases, func(database string) *server[*pgConn] {
+		at := s
+		at.Database = database
+		return &newPostgres(at, o, now).server
+	}), nil
+}
+
+// newPostgres returns the source that is one database.
+func newPostgres(s config.Source, o Options, now func() time.Time) *postgres {
 	p := &postgres{}
 	p.server = server[*pgConn]{
 		source: s,
@@ -43,8 +56,9 @@ func openPostgres(s config.Source, o Options, now func() time.Time) (Source, err
 		}),
 		query: p.run,
 		ping:  p.answer,
+		facts: p.facts,
 	}
-	return p, nil
+	return p
 }
 
 // run runs q with the result formats it is known to need.

@@ -52,16 +52,10 @@ var pgNeutral = [][2]string{
 // noUser stands for a user that nobody named.
 const noUser = "?"
 
-// fileError says that a file a connection needs cannot be read. It may be
-// there at the next attempt.
-type fileError struct{ err error }
-
-func (e *fileError) Error() string { return e.err.Error() }
-func (e *fileError) Unwrap() error { return e.err }
-
-// pgConfig makes the driver's configuration of s. It reads the password, CA
-// and certificate files, so it is called for each connection.
-func pgConfig(s config.Source) (*pgconn.Config, error) {
+// pgConfig makes the driver's configuration of s. It reads the CA and
+// certificate files, so it is called for each connection, and given the
+// connection's password.
+func pgConfig(s config.Source, password config.Secret) (*pgconn.Config, error) {
 	if os.Getenv("PGSERVICE") != "" {
 		return nil, errors.New("the environment variable PGSERVICE is set and would change where sources connect to; unset it")
 	}
@@ -82,18 +76,14 @@ func pgConfig(s config.Source) (*pgconn.Config, error) {
 			delete(cfg.RuntimeParams, name)
 		}
 	}
+	if s.Database != "" {
+		cfg.Database = s.Database // of many, where a data_source_name names the first
+	}
 	if s.TLS.ServerName != "" {
 		setServerName(cfg, s.TLS.ServerName)
 	}
-	if s.Password.IsSet() {
-		cfg.Password = s.Password.Reveal()
-	}
-	if s.PasswordFile != "" {
-		password, err := os.ReadFile(s.PasswordFile)
-		if err != nil {
-			return nil, &fileError{fmt.Errorf("read password_file: %w", err)}
-		}
-		cfg.Password = strings.TrimRight(string(password), "\r\n")
+	if password.IsSet() {
+		cfg.Password = password.Reveal()
 	}
 	return cfg, nil
 }

@@ -27,7 +27,11 @@ type pgConn struct {
 }
 
 func dialPostgres(ctx context.Context, s config.Source, all *sockets) (*pgConn, error) {
-	cfg, err := pgConfig(s)
+	secret, err := password(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := pgConfig(s, secret)
 	if err != nil {
 		return nil, err
 	}
