@@ -273,9 +273,9 @@ func (pg *PG) Remove() error {
 }
 
 // connect opens a connection as the superuser, in no pool.
-func (pg *PG) connect(ctx context.Context) (*pgconn.PgConn, error) {
+func (pg *PG) connect(ctx context.Context, database string) (*pgconn.PgConn, error) {
 	cfg, err := pgconn.ParseConfig(fmt.Sprintf(
-		"host=%s port=%d user=%s dbname=postgres sslmode=disable application_name=e2e", pg.Host, pg.Port, pg.User))
+		"host=%s port=%d user=%s dbname=%s sslmode=disable application_name=e2e", pg.Host, pg.Port, pg.User, database))
 	if err != nil {
 		return nil, fmt.Errorf("connect as superuser: %w", err)
 	}
@@ -285,14 +285,14 @@ func (pg *PG) connect(ctx context.Context) (*pgconn.PgConn, error) {
 
 // run runs statements in one batch, outside a transaction if it is one.
 func (pg *PG) run(sql string) error {
-	_, err := pg.query(sql)
+	_, err := pg.query("postgres", sql)
 	return err
 }
 
-func (pg *PG) query(sql string) ([][]string, error) {
+func (pg *PG) query(database, sql string) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startWait)
 	defer cancel()
-	c, err := pg.connect(ctx)
+	c, err := pg.connect(ctx, database)
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +329,7 @@ func (pg *PG) Exec(tb testing.TB, statements ...string) {
 func (pg *PG) Begin(tb testing.TB, statements ...string) (commit func()) {
 	tb.Helper()
 	ctx := context.WithoutCancel(tb.Context())
-	c, err := pg.connect(ctx)
+	c, err := pg.connect(ctx, "postgres")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -347,6 +347,16 @@ func (pg *PG) Begin(tb testing.TB, statements ...string) (commit func()) {
 	return func() { tb.Helper(); run("COMMIT") }
 }
 
+// ExecIn runs statements as the superuser in a database other than postgres.
+func (pg *PG) ExecIn(tb testing.TB, database string, statements ...string) {
+	tb.Helper()
+	for _, sql := range statements {
+		if _, err := pg.query(database, sql); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
 // Query returns the rows of a query that reads, run as the superuser, as psql
 // shows them; NULL is empty. A server that recovers from a crash ends all its
 // connections for a moment, so the query is asked again until it answers.
@@ -354,7 +364,7 @@ func (pg *PG) Query(tb testing.TB, sql string) (rows [][]string) {
 	tb.Helper()
 	Eventually(tb, sql, func() bool {
 		var err error
-		rows, err = pg.query(sql)
+		rows, err = pg.query("postgres", sql)
 		var said *pgconn.PgError
 		if errors.As(err, &said) && !strings.HasPrefix(said.Code, operatorIntervention) {
 			tb.Fatal(err)
