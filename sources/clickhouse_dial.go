@@ -1,0 +1,268 @@
+package sources
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"sql2metrics/config"
+)
+
+// chPorts are where the protocols are listened to, without and with TLS.
+var chPorts = map[config.SourceProtocol][2]string{
+	config.ProtocolNative: {"9000", "9440"},
+	config.ProtocolHTTP:   {"8123", "8443"},
+}
+
+// chResolve returns s with all that its data_source_name says, and the defaults,
+// in the fields of their own. Every address has a port.
+func chResolve(s config.Source) (config.Source, error) {
+	switch {
+	case s.DSN.IsSet():
+		var err error
+		if s, err = chFields(s); err != nil {
+			return s, err
+		}
+	case len(s.Addresses) == 0:
+		s.Addresses = []string{net.JoinHostPort(s.Host, strconv.Itoa(s.Port))}
+	}
+	if s.Protocol == "" {
+		s.Protocol = config.ProtocolNative
+	}
+	if s.User == "" {
+		s.User = "default" // ClickHouse's own word for it
+	}
+	if s.TLS.Mode == "prefer" || s.TLS.Mode == "allow" {
+		s.TLS.Mode = "disable" // another port has TLS: there is nothing to ask
+	}
+	ports, known := chPorts[s.Protocol]
+	if !known {
+		return s, fmt.Errorf("protocol %q is not known; set it to native or http", s.Protocol)
+	}
+	if s.Protocol == config.ProtocolHTTP && len(s.StartupSQL) > 0 {
+		return s, errors.New("startup_sql has no effect over HTTP, where each query is a session of its own; delete it or set protocol to native")
+	}
+	port := ports[0]
+	if s.TLS.Mode != "" && s.TLS.Mode != "disable" {
+		port = ports[1]
+	}
+	for i, address := range s.Addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			s.Addresses[i] = net.JoinHostPort(strings.Trim(address, "[]"), port)
+		}
+	}
+	return s, nil
+}
+
+// chFields returns s with the parts of its data_source_name as fields. The error
+// quotes nothing of it but names of parameters.
+func chFields(s config.Source) (config.Source, error) {
+	u, err := url.Parse(s.DSN.Reveal())
+	if err != nil || u.Host == "" {
+		return s, errors.New("data_source_name cannot be read: it is clickhouse://user@host:9000/database, several hosts with commas between them, special characters percent-encoded; a password is best given as password_file")
+	}
+	switch u.Scheme {
+	case "clickhouse", "tcp", "native":
+		s.Protocol = config.ProtocolNative
+	case "http", "https":
+		s.Protocol = config.ProtocolHTTP
+	default:
+		return s, errors.New("data_source_name has another scheme than clickhouse, tcp, http and https; write clickhouse://user@host:9000/database")
+	}
+	secure, verify := u.Scheme == "https", true
+	s.Addresses = strings.Split(u.Host, ",")
+	s.Database = strings.TrimPrefix(u.Path, "/")
+	s.User = u.User.Username()
+	own, given := u.User.Password()
+	for name, values := range u.Query() {
+		value := values[len(values)-1]
+		var err error
+		switch name {
+		case "username":
+			s.User = value
+		case "password":
+			own, given = value, true
+		case "database":
+			s.Database = value
+		case "secure":
+			secure, err = strconv.ParseBool(value)
+		case "skip_verify":
+			var skip bool
+			skip, err = strconv.ParseBool(value)
+			verify = !skip
+		case "compress":
+			s.Compression, err = chCompression(value)
+		default:
+			return s, fmt.Errorf("data_source_name has the parameter %q, which means nothing here; delete it: limits and time-outs are fields of the source and its queries", name)
+		}
+		if err != nil {
+			return s, fmt.Errorf("data_source_name has a parameter %q whose value means nothing; write true or false", name)
+		}
+	}
+	if given && !s.Password.IsSet() {
+		s.Password = config.NewSecret(own)
+	}
+	s.TLS.Mode = "disable"
+	if secure {
+		s.TLS.Mode = "verify-full"
+		if !verify {
+			s.TLS.Mode = "require"
+		}
+	}
+	return s, nil
+}
+
+func chCompression(value string) (string, error) {
+	switch value {
+	case "none", "lz4", "zstd":
+		return value, nil
+	}
+	on, err := strconv.ParseBool(value)
+	if on {
+		return "lz4", err
+	}
+	return "none", err
+}
+
+// dialClickHouse connects to the first address at which a server answers. One
+// that refuses the login is the last: the others hold the same accounts, and may
+// lock one after some attempts.
+func dialClickHouse(ctx context.Context, s config.Source, all *sockets) (chConn, error) {
+	secret, err := password(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	s.Password = secret
+	var failed []error
+	for i, address := range s.Addresses {
+		c, err := chDialOne(ctx, s, address, len(s.Addresses)-i, all)
+		if err == nil {
+			return c, nil
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil || errors.As(err, new(*loginError)) || errors.As(err, new(*fileError)) {
+			break
+		}
+	}
+	return nil, &chDialError{failed}
+}
+
+// chDialOne connects to one address, of which left are still to be tried: it
+// leaves the others their part of the time.
+func chDialOne(ctx context.Context, s config.Source, address string, left int, all *sockets) (_ chConn, err error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+		defer cancel()
+	}
+	host, _, _ := net.SplitHostPort(address)
+	encrypt, err := tlsConfig(s.TLS, host)
+	if err != nil {
+		return nil, err
+	}
+	var c chConn
+	if s.Protocol == config.ProtocolHTTP {
+		c, err = newCHHTTP(ctx, address, encrypt, s, all)
+	} else {
+		c, err = chDialNative(ctx, address, encrypt, s, all)
+	}
+	if err != nil {
+		return nil, chExplain(ctx, err, address, s)
+	}
+	return c, nil
+}
+
+func chDialNative(ctx context.Context, address string, encrypt *tls.Config, s config.Source, all *sockets) (chConn, error) {
+	conn, err := chSocket(ctx, address, encrypt, all)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCHNative(ctx, conn, s)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// chSocket opens a socket, encrypted unless encrypt is nil.
+func chSocket(ctx context.Context, address string, encrypt *tls.Config, all *sockets) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn = all.track(conn)
+	if encrypt == nil {
+		return conn, nil
+	}
+	encrypted := tls.Client(conn, encrypt)
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return encrypted, nil
+}
+
+// chDialError tells of the addresses that were tried, in one line.
+type chDialError struct{ failed []error }
+
+func (e *chDialError) Error() string {
+	texts := make([]string, len(e.failed))
+	for i, err := range e.failed {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; then ")
+}
+
+func (e *chDialError) Unwrap() []error { return e.failed }
+
+// chExplain says where to a connection failed and what to do about it.
+func chExplain(ctx context.Context, err error, address string, s config.Source) error {
+	if errors.As(err, new(*net.OpError)) && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = errors.New("no answer in time")
+	}
+	hint := chHint(err, s)
+	if hint != "" {
+		hint = "; " + hint
+	}
+	explained := fmt.Errorf("%s as user %s: %w%s", address, s.User, err, hint)
+	switch chCode(err) {
+	case chUnknownUser, chWrongPassword, chNeedsPassword, chAuthentication:
+		return &loginError{explained}
+	}
+	return explained
+}
+
+func chHint(err error, s config.Source) string {
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		dns       *net.DNSError
+		record    tls.RecordHeaderError
+	)
+	switch code := chCode(err); {
+	case code == chUnknownUser || code == chWrongPassword || code == chNeedsPassword || code == chAuthentication:
+		return "check user and password, or password_file"
+	case code == chUnknownDatabase:
+		return "check database"
+	case errors.As(err, &authority):
+		return "check tls_config.ca_file: it does not hold the authority that signed the server's certificate"
+	case errors.As(err, &hostname):
+		return "check host, or set tls_config.server_name to a name in the server's certificate"
+	case errors.As(err, &dns):
+		return "check host"
+	case errors.As(err, &record):
+		return "the port has no TLS: native with TLS is 9440, HTTP with TLS 8443"
+	case strings.Contains(err.Error(), "connection refused"):
+		return "is the server running, and listening there?"
+	}
+	return ""
+}
