@@ -14,12 +14,13 @@ import (
 const encoderVersion = 1
 
 // encoder writes requests as protobuf messages. Samples, which are nearly
-// everything, are written by hand straight from the window; native histograms
+// everything, are written by hand from the window; native histograms
 // and exemplars, which are rare, take a detour through a scratch buffer.
 type encoder struct {
 	request uint64 // number of the request being encoded
 	symbols uint32 // of the request so far
 	scratch []byte
+	samples []sample // of one series
 	// histograms that 1.0 can carry of a series that has others, too
 	histograms []histogramSample
 }

@@ -24,7 +24,8 @@ func (e *encoder) appendV1(buf []byte, w *window, p *piece) []byte {
 		m := &members[i]
 		exemplars := w.exemplars[m.exemplars.first:m.exemplars.last]
 		if m.samples.len() > 0 {
-			buf = e.appendSeriesV1(buf, m, w.samples[m.samples.first:m.samples.last], nil, exemplars)
+			e.samples = w.appendRun(e.samples[:0], m.samples)
+			buf = e.appendSeriesV1(buf, m, e.samples, nil, exemplars)
 			exemplars = nil
 		}
 		if histograms := e.carried(w, m); len(histograms) > 0 {

@@ -49,7 +49,8 @@ func (e *encoder) appendV2(buf []byte, w *window, p *piece) []byte {
 		m := &members[i]
 		exemplars := w.exemplars[m.exemplars.first:m.exemplars.last]
 		if m.samples.len() > 0 {
-			buf = e.appendSeriesV2(buf, m, w.samples[m.samples.first:m.samples.last], nil, exemplars)
+			e.samples = w.appendRun(e.samples[:0], m.samples)
+			buf = e.appendSeriesV2(buf, m, e.samples, nil, exemplars)
 			exemplars = nil
 		}
 		if m.histograms.len() > 0 {

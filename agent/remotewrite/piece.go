@@ -141,7 +141,7 @@ func (w *window) halve(p piece) (first, second piece, ok bool) {
 // split divides what m has into what is before a time and what is not.
 func (w *window) split(m member, boundary int64) (before, after member) {
 	before, after = m, m
-	before.samples, after.samples = m.samples.cut(func(i int) bool { return w.samples[i].t < boundary })
+	before.samples, after.samples = w.cutRun(m.samples, boundary)
 	before.histograms, after.histograms = m.histograms.cut(func(i int) bool { return w.histograms[i].t < boundary })
 	before.exemplars, after.exemplars = m.exemplars.cut(func(i int) bool { return w.exemplars[i].t < boundary })
 	return before, after
@@ -151,7 +151,7 @@ func (w *window) split(m member, boundary int64) (before, after member) {
 func (w *window) middle(m *member) (boundary int64, ok bool) {
 	switch {
 	case m.samples.len() > 1:
-		return w.samples[m.samples.first+m.samples.len()/2].t, true
+		return w.samples[w.after(m.samples, m.samples.len()/2).first].t, true
 	case m.histograms.len() > 1:
 		return w.histograms[m.histograms.first+m.histograms.len()/2].t, true
 	case m.samples.len() == 1 && m.histograms.len() == 1:
@@ -175,9 +175,9 @@ func (w *window) oldestPoint(place int) piece {
 	m := w.series[place]
 	m.exemplars = span{}
 	if m.samples.len() > 0 && (m.histograms.len() == 0 || w.samples[m.samples.first].t <= w.histograms[m.histograms.first].t) {
-		m.samples.last, m.histograms = m.samples.first+1, span{}
+		m.samples.n, m.histograms = 1, span{}
 	} else {
-		m.histograms.last, m.samples = m.histograms.first+1, span{}
+		m.histograms.last, m.samples = m.histograms.first+1, run{}
 	}
 	return piece{series: span{place, place + 1}, slice: []member{m}, counts: m.counts()}
 }

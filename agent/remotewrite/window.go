@@ -41,9 +41,8 @@ type window struct {
 	dropped    map[Reason]wal.Totals
 
 	series     []member
-	arrived    []sample // in the order of the log
-	owners     []int32  // index of the series of each arrived sample
-	samples    []sample // by series, in order of time; made by cut
+	samples    []sample // in the order of the log
+	next       []int32  // of each sample: where the next one of its series is
 	histograms []histogramSample
 	custom     bool // some of them have custom buckets
 	exemplars  []exemplar
@@ -58,10 +57,11 @@ type without struct{ exemplars, histograms bool }
 // member is a series of the window.
 type member struct {
 	*series
-	samples    span
+	samples    run
 	histograms span
 	exemplars  span
 	newest     int64 // time of the sample that arrived last
+	last       int32 // where that is
 	disordered bool  // samples did not arrive in order of time
 }
 
@@ -122,9 +122,8 @@ func (w *window) reset(t *table) {
 		without:    w.without,
 		dropped:    map[Reason]wal.Totals{},
 		series:     w.series[:0],
-		arrived:    w.arrived[:0],
-		owners:     w.owners[:0],
 		samples:    w.samples[:0],
+		next:       w.next[:0],
 		histograms: w.histograms[:0],
 		exemplars:  w.exemplars[:0],
 		requests:   w.requests[:0],
@@ -179,11 +178,7 @@ func (w *window) add(f *wal.Frame, t *table) {
 		if m == nil {
 			continue
 		}
-		m.samples.last++
-		m.disordered = m.disordered || s.T <= m.newest
-		m.newest = s.T
-		w.arrived = append(w.arrived, sample{st: s.ST, t: s.T, v: s.V})
-		w.owners = append(w.owners, m.index)
+		w.append(m, sample{st: s.ST, t: s.T, v: s.V})
 	}
 	if n := uint64(len(f.Histograms) + len(f.FloatHistograms)); w.without.histograms && n > 0 {
 		w.counts.Histograms += n
@@ -250,7 +245,7 @@ func (w *window) cut(c cutting) {
 	w.closed, w.cutting = true, c
 	w.drop(ReasonRelabel, w.relabelled)
 	w.drop(ReasonDisabled, w.disabled)
-	w.groupSamples()
+	w.orderSamples()
 	w.groupHistograms()
 	w.dropTooOld()
 	w.groupExemplars()

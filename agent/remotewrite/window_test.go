@@ -51,7 +51,7 @@ func requestsOf(w *window) [][]string {
 			for i := 0; i < len(m.labels); i += 2 {
 				fmt.Fprintf(&name, "%s=%s ", m.labels[i].text, m.labels[i+1].text)
 			}
-			for _, s := range w.samples[m.samples.first:m.samples.last] {
+			for _, s := range w.appendRun(nil, m.samples) {
 				lines = append(lines, fmt.Sprintf("%s%v@%d", name.String(), s.v, s.t))
 			}
 		}
