@@ -28,6 +28,7 @@ type StateError struct {
 	Err  error    // what else became of the append; may be nil
 }
 
+// Error names the states.
 func (e *StateError) Error() string {
 	text := fmt.Sprintf("no room for the states %q, so that the log still has the older ones", e.Keys)
 	if e.Err != nil {
@@ -36,6 +37,7 @@ func (e *StateError) Error() string {
 	return text
 }
 
+// Unwrap returns what else became of the append.
 func (e *StateError) Unwrap() error { return e.Err }
 
 // State is a small value that whoever appends wants to find again after a
