@@ -130,7 +130,7 @@ type chRows struct {
 	scratch []byte
 }
 
-// each calls fn for the rows of b. An error of fn comes as a [*rowError].
+// each calls fn for the rows of b until one returns an error.
 func (r *chRows) each(b *chBlock, fn func(*Row) error) error {
 	if r.row.Columns == nil {
 		r.row = Row{Columns: b.names, Values: make([]Value, len(b.columns))}
@@ -141,7 +141,7 @@ func (r *chRows) each(b *chBlock, fn func(*Row) error) error {
 			r.row.Values[n], r.scratch = column.value(i, r.scratch)
 		}
 		if err := fn(&r.row); err != nil {
-			return &rowError{err}
+			return err
 		}
 	}
 	return nil

@@ -40,8 +40,9 @@ type database struct {
 
 // databases has a row for every kind of source. All tests below run over it.
 var databases = map[string]func(t testing.TB) database{
-	"postgres": postgresDatabase,
-	"sqlite":   sqliteDatabase,
+	"clickhouse": clickhouseDatabase,
+	"postgres":   postgresDatabase,
+	"sqlite":     sqliteDatabase,
 }
 
 // wide is series with more columns.

@@ -1,6 +1,7 @@
 package sources_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -18,7 +19,7 @@ type suite struct{ *testing.M }
 
 func (s suite) Run() int {
 	code := s.M.Run()
-	if err := shared.Remove(); err != nil {
+	if err := errors.Join(shared.Remove(), sharedClickHouse.Remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -68,6 +68,8 @@ func Open(s config.Source, o Options) (Source, error) {
 	switch s.Type {
 	case config.TypePostgres:
 		return openPostgres(s, o, time.Now)
+	case config.TypeClickHouse:
+		return openClickHouse(s, o, time.Now)
 	case config.TypeSQLite:
 		return openSQLite(s, o)
 	}

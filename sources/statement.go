@@ -21,8 +21,9 @@ type dialect struct {
 }
 
 var dialects = map[config.SourceType]dialect{
-	config.TypePostgres: {[]string{"SELECT", "WITH", "SHOW", "VALUES", "TABLE", "EXPLAIN"}, "\n\r", true},
-	config.TypeSQLite:   {[]string{"SELECT", "WITH", "VALUES", "PRAGMA", "EXPLAIN"}, "\n", false},
+	config.TypePostgres:   {[]string{"SELECT", "WITH", "SHOW", "VALUES", "TABLE", "EXPLAIN"}, "\n\r", true},
+	config.TypeClickHouse: {verbs: []string{"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN"}, lineEnds: "\n"},
+	config.TypeSQLite:     {[]string{"SELECT", "WITH", "VALUES", "PRAGMA", "EXPLAIN"}, "\n", false},
 }
 
 // CheckStatement tells whether a source of type t would send sql to its server
