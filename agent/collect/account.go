@@ -14,13 +14,15 @@ import (
 type failure string
 
 const (
-	failedConnect failure = "connect"    // the server could not be reached
-	failedBusy    failure = "busy"       // no connection became free: all were running other queries of the source
-	failedTimeout failure = "timeout"    // the query ran into its timeout
-	failedQuery   failure = "query"      // the server refused the query or broke off; its exposition is malformed
-	failedLimit   failure = "limit"      // the result has more rows or samples than on_limit: drop takes
-	failedAppend  failure = "append"     // the log could not be written
-	clockBack     failure = "clock_back" // nothing was run; counted among the skipped ticks
+	failedConnect failure = "connect"        // the server could not be reached
+	failedBusy    failure = "busy"           // no connection became free: all were running other queries of the source
+	failedTimeout failure = "timeout"        // the query ran into its timeout
+	failedQuery   failure = "query"          // the server refused the query or broke off; its exposition is malformed
+	failedLimit   failure = "limit"          // the result has more rows or samples than on_limit: drop takes
+	failedPartial failure = "partial"        // in some of the source's databases; the rows of the others were used
+	failedAppend  failure = "append"         // the log could not be written
+	clockBack     failure = "clock_back"     // nothing was run; counted among the skipped ticks
+	notApplicable failure = "not_applicable" // likewise: the server is not what the query requires
 )
 
 func classify(err error) failure {
@@ -31,7 +33,13 @@ func classify(err error) failure {
 	var busy *sources.BusyError
 	var unwritten *appendError
 	var over *limitError
+	var partial *sources.PartialError
+	var closed *sources.NotApplicableError
 	switch {
+	case errors.As(err, &closed):
+		return notApplicable
+	case errors.As(err, &partial):
+		return failedPartial
 	case errors.As(err, &connect):
 		return failedConnect
 	case errors.As(err, &busy):
@@ -46,6 +54,16 @@ func classify(err error) failure {
 		return clockBack
 	}
 	return failedQuery
+}
+
+// settled tells whether a run that ended with err is not to be repeated before
+// its next tick: all that could be done was done.
+func settled(err error) bool {
+	switch classify(err) {
+	case "", clockBack, notApplicable, failedPartial:
+		return true
+	}
+	return false
 }
 
 // appendError says that the log could not take the round.
@@ -75,6 +93,10 @@ func (a *account) ended(err error, rows, series int) {
 	case why == before:
 	case why == clockBack:
 		a.logger.Warn(a.what+" skipped", "reason", string(why), "err", err)
+	case why == notApplicable:
+		a.logger.Info(a.what+" skipped", "reason", string(why), "err", err)
+	case why == "" && before == notApplicable:
+		a.logger.Info(a.what+" applies", "rows", rows, "series", series)
 	case why == failedConnect && a.shared, why == "" && before == failedConnect && a.shared:
 	case err != nil:
 		a.logger.Warn(a.what+" failed", "reason", string(why), "err", err)
@@ -89,7 +111,7 @@ func (a *account) behindClock() error {
 	return errClockBack
 }
 
-// failed counts a failure and returns it.
+// failed counts a failure, or a run that was passed over, and returns it.
 func (a *account) failed(err error) error {
 	a.metrics.errors[classify(err)].Inc()
 	return err

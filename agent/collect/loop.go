@@ -108,7 +108,7 @@ func (l loop) run(ctx context.Context, t task) {
 			t.overrun(n)
 		}
 		due = l.schedule.next(end)
-		if err == nil || errors.Is(err, errClockBack) {
+		if settled(err) {
 			pause = 0
 			continue
 		}

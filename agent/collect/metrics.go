@@ -51,8 +51,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		nulls:       counter("sql2metrics_query_nulls_replaced_total", "Cells that are NULL and became a number by on_null."),
 		resets:      counter("sql2metrics_query_resets_total", "Counters whose value was below their last one; it is passed on as it is."),
 		truncated:   counter("sql2metrics_query_truncated_total", "Results of which on_limit: truncate left out what came behind a limit."),
-		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, busy, timeout, query, limit, append.", "reason"),
-		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, late, clock_back.", "reason"),
+		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, busy, timeout, query, limit, append, and partial: in some databases of the source.", "reason"),
+		skipped:     counter("sql2metrics_query_skipped_total", "Ticks without a run, by reason: overrun, late, clock_back, and not_applicable: the server is not what the query requires.", "reason"),
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sql2metrics_source_up",
 			Help: "Whether the source answered when last asked; goes to remote write as up.",
@@ -118,9 +118,10 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 		clockBack:   skipped.WithLabelValues("clock_back"),
 		discarded:   m.discarded,
 	}
-	for _, f := range []failure{failedConnect, failedBusy, failedTimeout, failedQuery, failedLimit, failedAppend} {
+	for _, f := range []failure{failedConnect, failedBusy, failedTimeout, failedQuery, failedLimit, failedAppend, failedPartial} {
 		q.errors[f] = errors.WithLabelValues(string(f))
 	}
+	q.errors[notApplicable] = skipped.WithLabelValues(string(notApplicable))
 	return q
 }
 

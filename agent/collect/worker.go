@@ -54,6 +54,7 @@ type Worker struct {
 	hold      hold
 	lastStamp int64 // of the newest round, Unix milliseconds
 	prepared  bool  // values has a round that Prepare collected
+	partial   error // the round lacks some of the source's databases; nil: none
 }
 
 // watchdog is how much longer than it may take a query is waited for before
@@ -66,6 +67,9 @@ func NewWorker(o WorkerOptions) *Worker {
 	name := o.Source.Name + "/" + o.Query.Collector + "/" + o.Query.Name
 	// A query may wait for a connection as long as it may run.
 	longest := o.Query.Timeout + o.Source.Timeout + o.Query.Timeout + watchdog
+	if o.Source.Databases != nil {
+		longest += o.Query.Clock.Interval // in which it begins to run in the last of them
+	}
 	w := &Worker{
 		source: o.Source.Name,
 		target: newTarget(o.Source.Job, o.Source.Instance, o.Source.Labels),
@@ -130,7 +134,9 @@ func (w *Worker) turn(ctx context.Context, tick time.Time) error {
 // sample by then. What a failed run appends, if anything, are stale markers
 // for the series of the last good one, as the query's on_error says. The error
 // has been counted. It wraps a [*sources.ConnectError] if the server could not
-// be reached, and [context.DeadlineExceeded] after the query's timeout.
+// be reached, and [context.DeadlineExceeded] after the query's timeout. With a
+// [*sources.PartialError] the rest of the result was appended; with a
+// [*sources.NotApplicableError] nothing was run, and the series have ended.
 func (w *Worker) Step(ctx context.Context, tick time.Time) error {
 	if err := w.admit(tick); err != nil {
 		return err
@@ -180,6 +186,10 @@ func (w *Worker) run(ctx context.Context) error {
 	q := w.query
 	q.SQL = w.statement.sql()
 	err := w.client.Query(ctx, q, w.each)
+	w.partial = nil
+	if errors.As(err, new(*sources.PartialError)) {
+		w.partial, err = err, nil
+	}
 	cut := w.truncates(err)
 	if err != nil && !cut {
 		return err
@@ -255,14 +265,19 @@ func (w *Worker) succeed(tick, now time.Time) error {
 		return w.failed(&appendError{err})
 	}
 	w.metrics.lastSuccess.Set(seconds(tick))
+	if w.partial != nil {
+		return w.failed(w.partial)
+	}
 	return nil
 }
 
 // fail ends a run that failed. The last result is kept, or ends with stale
-// markers; while the clock is behind its newest sample they would be refused.
+// markers, as it does where the query no longer applies; while the clock is
+// behind its newest sample they would be refused.
 func (w *Worker) fail(cause error, now time.Time) error {
 	defer w.endRefusals()
-	if w.hold.fail(now) || !w.after(now) {
+	kept := classify(cause) != notApplicable && w.hold.fail(now)
+	if kept || !w.after(now) {
 		w.values.abandon()
 		return w.failed(cause)
 	}
