@@ -15,7 +15,7 @@ func redisFields() []string {
 }
 
 func (s *source) finishRedis(int) {
-	s.finishRedisTLS()
+	s.finishFixedTLS("a Redis")
 	s.exclusive("password", "password_file", "password_command")
 	s.exclusive("sentinel_password", "sentinel_password_file")
 	s.exclusive("cluster", "sentinel_master")
@@ -47,22 +47,6 @@ func (s *source) finishRedis(int) {
 	case db > 0 && s.Cluster:
 		s.at("database").fail("is not 0, and a cluster has no other", "delete it")
 	}
-}
-
-// finishRedisTLS fills in sslmode. The protocol has no way to ask a server
-// whether it encrypts, so nothing is left to it.
-func (s *source) finishRedisTLS() {
-	written := s.TLS.Mode
-	switch {
-	case written == "allow" || written == "prefer":
-		s.at("sslmode").fail("is "+written+", and a Redis cannot be asked whether it encrypts", "write disable, require, verify-ca or verify-full")
-	case written == "" && s.has("tls_config"):
-		s.TLS.Mode = "verify-full"
-	case written == "":
-		s.TLS.Mode = "disable"
-		return
-	}
-	s.finishTLS()
 }
 
 // redisInstance returns the address in a connection string, without the rest.

@@ -84,6 +84,22 @@ func (s *source) finishTLS() {
 	}
 }
 
+// finishFixedTLS is finishTLS for a protocol that has no way to ask server
+// whether it encrypts, so that nothing is left to it.
+func (s *source) finishFixedTLS(server string) {
+	written := s.TLS.Mode
+	switch {
+	case written == "allow" || written == "prefer":
+		s.at("sslmode").fail("is "+written+", and "+server+" cannot be asked whether it encrypts", "write disable, require, verify-ca or verify-full")
+	case written == "" && s.has("tls_config"):
+		s.TLS.Mode = "verify-full"
+	case written == "":
+		s.TLS.Mode = "disable"
+		return
+	}
+	s.finishTLS()
+}
+
 // port sets *into to a port, which may come from the environment.
 func (n node) port(into *int) {
 	var s string
