@@ -32,6 +32,7 @@ type database struct {
 	writes   []string // each would change the table kept
 	second   string   // two statements
 	numbers  string   // a number, a decimal and a text out of n
+	boxed    int      // allocations that the driver makes for a row of wide
 
 	exec    func(t testing.TB, sql ...string) // as the application
 	kept    func(t testing.TB) string         // what the table kept holds
@@ -41,6 +42,7 @@ type database struct {
 // databases has a row for every kind of source. All tests below run over it.
 var databases = map[string]func(t testing.TB) database{
 	"clickhouse": clickhouseDatabase,
+	"mysql":      mysqlDatabase,
 	"postgres":   postgresDatabase,
 	"sqlite":     sqliteDatabase,
 }

@@ -14,12 +14,15 @@ import (
 // shared is the PostgreSQL server of the tests that need not stop one.
 var shared servers.SharedPostgres
 
-// suite ends the shared server before goroutines are counted.
+// sharedMariaDB is the same for MariaDB.
+var sharedMariaDB servers.SharedMariaDB
+
+// suite ends the shared servers before goroutines are counted.
 type suite struct{ *testing.M }
 
 func (s suite) Run() int {
 	code := s.M.Run()
-	if err := errors.Join(shared.Remove(), sharedClickHouse.Remove()); err != nil {
+	if err := errors.Join(shared.Remove(), sharedClickHouse.Remove(), sharedMariaDB.Remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -70,6 +70,8 @@ func Open(s config.Source, o Options) (Source, error) {
 		return openPostgres(s, o, time.Now)
 	case config.TypeClickHouse:
 		return openClickHouse(s, o, time.Now)
+	case config.TypeMySQL:
+		return openMySQL(s, o, time.Now)
 	case config.TypeSQLite:
 		return openSQLite(s, o)
 	}

@@ -18,12 +18,14 @@ type dialect struct {
 	verbs    []string
 	lineEnds string // characters that end a comment of the form --
 	nested   bool   // a comment of the form /* */ may hold others
+	mysql    bool   // # begins a comment, and what stands in /*! */ or /*M! */ is run
 }
 
 var dialects = map[config.SourceType]dialect{
-	config.TypePostgres:   {[]string{"SELECT", "WITH", "SHOW", "VALUES", "TABLE", "EXPLAIN"}, "\n\r", true},
+	config.TypePostgres:   {verbs: []string{"SELECT", "WITH", "SHOW", "VALUES", "TABLE", "EXPLAIN"}, lineEnds: "\n\r", nested: true},
 	config.TypeClickHouse: {verbs: []string{"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN"}, lineEnds: "\n"},
-	config.TypeSQLite:     {[]string{"SELECT", "WITH", "VALUES", "PRAGMA", "EXPLAIN"}, "\n", false},
+	config.TypeSQLite:     {verbs: []string{"SELECT", "WITH", "VALUES", "PRAGMA", "EXPLAIN"}, lineEnds: "\n"},
+	config.TypeMySQL:      {verbs: []string{"SELECT", "WITH", "SHOW", "VALUES", "TABLE", "EXPLAIN", "DESCRIBE", "DESC"}, lineEnds: "\n", mysql: true},
 }
 
 // CheckStatement tells whether a source of type t would send sql to its server
@@ -54,12 +56,14 @@ func (d dialect) skipToStatement(sql string) string {
 	for {
 		sql = strings.TrimLeft(sql, " \t\n\r\f\v(")
 		switch {
-		case strings.HasPrefix(sql, "--"):
+		case strings.HasPrefix(sql, "--"), d.mysql && strings.HasPrefix(sql, "#"):
 			end := strings.IndexAny(sql, d.lineEnds)
 			if end < 0 {
 				return ""
 			}
 			sql = sql[end:]
+		case d.mysql && (strings.HasPrefix(sql, "/*!") || strings.HasPrefix(sql, "/*M!")):
+			return sql
 		case strings.HasPrefix(sql, "/*"):
 			sql = d.skipComment(sql)
 		default:

@@ -9,7 +9,7 @@ import (
 )
 
 func TestCheckStatement(t *testing.T) {
-	const postgres, sqlite = config.TypePostgres, config.TypeSQLite
+	const postgres, sqlite, mysql = config.TypePostgres, config.TypeSQLite, config.TypeMySQL
 	for _, test := range []struct {
 		source config.SourceType
 		sql    string
@@ -62,6 +62,27 @@ func TestCheckStatement(t *testing.T) {
 		{sqlite, "BEGIN", "BEGIN"},
 		{sqlite, "VACUUM", "VACUUM"},
 
+		{mysql, "SELECT 1", ""},
+		{mysql, "WITH a AS (SELECT 1) SELECT * FROM a", ""},
+		{mysql, "SHOW GLOBAL STATUS", ""},
+		{mysql, "VALUES (1)", ""},
+		{mysql, "EXPLAIN SELECT 1", ""},
+		{mysql, "DESC orders", ""},
+		{mysql, "# DROP\n-- DROP\n/* DROP */ ((SELECT 1))", ""},
+		{mysql, "SELECT /*! STRAIGHT_JOIN */ 1", ""},
+		{mysql, "/*! DELETE FROM orders */", "no statement"},
+		{mysql, "/*!50000 DROP TABLE orders */ SELECT", "no statement"},
+		{mysql, "/*M! DROP TABLE orders */ SELECT", "no statement"},
+		{mysql, "/* a *//*!DROP TABLE orders */ SELECT", "no statement"},
+		{mysql, "# SELECT\rSELECT", "no statement"},
+		{mysql, "/* /* */ DROP TABLE orders */ SELECT 1", "DROP"},
+		{mysql, "SET GLOBAL max_connections = 1", "SET"},
+		{mysql, "SET STATEMENT tx_read_only = 0 FOR DELETE FROM orders", "SET"},
+		{mysql, "CALL p()", "CALL"},
+		{mysql, "ANALYZE DELETE FROM orders", "ANALYZE"},
+		{mysql, "HANDLER orders OPEN", "HANDLER"},
+		{mysql, "DO RELEASE_ALL_LOCKS()", "DO"},
+
 		{config.TypePrometheus, "SELECT 1", "prometheus"},
 	} {
 		err := sources.CheckStatement(test.source, test.sql)
@@ -91,11 +112,11 @@ func TestRefusedStatementIsNotSent(t *testing.T) {
 }
 
 func FuzzCheckStatement(f *testing.F) {
-	for _, sql := range []string{"SELECT 1", "/* a */ (SELECT 1)", "-- a\nCOPY x TO STDOUT", "/*/", "/*/*", "-", ""} {
+	for _, sql := range []string{"SELECT 1", "/* a */ (SELECT 1)", "-- a\nCOPY x TO STDOUT", "/*/", "/*/*", "-", "# a\n/*! SELECT */", ""} {
 		f.Add(sql)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
-		for _, source := range []config.SourceType{config.TypePostgres, config.TypeSQLite} {
+		for _, source := range []config.SourceType{config.TypePostgres, config.TypeSQLite, config.TypeMySQL} {
 			if sources.CheckStatement(source, sql) != nil {
 				continue
 			}

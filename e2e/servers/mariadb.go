@@ -321,6 +321,27 @@ func (m *MariaDB) Exec(tb testing.TB, statements ...string) {
 	}
 }
 
+// Hold runs a statement as the superuser, closes held, and keeps its connection,
+// and so its locks, until release is closed.
+func (m *MariaDB) Hold(tb testing.TB, statement string, held chan<- struct{}, release <-chan struct{}) {
+	tb.Helper()
+	defer close(held)
+	ctx, cancel := context.WithTimeout(context.Background(), startWait)
+	defer cancel()
+	c, closeAll, err := m.connect(ctx)
+	if err != nil {
+		tb.Error(err)
+		return
+	}
+	defer closeAll()
+	if _, err := c.ExecContext(ctx, statement); err != nil {
+		tb.Error(err)
+		return
+	}
+	held <- struct{}{}
+	<-release
+}
+
 // Query returns the rows of a query that reads, run as the superuser in the
 // schema app; NULL is empty. It is asked again until a server that has just
 // been started or resumed answers.
