@@ -1,6 +1,7 @@
 package sources_test
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 
@@ -65,7 +66,7 @@ func TestRowsAllocateNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database, s sources.Source) {
 		const rows = 20_000
 		allocations := testing.AllocsPerRun(3, func() {
-			err := s.Query(t.Context(), query(d.wide(rows)), func(r *sources.Row) error {
+			err := s.Query(t.Context(), query(fmt.Sprintf(d.wide, rows)), func(r *sources.Row) error {
 				for _, v := range r.Values {
 					if _, err := v.Float(); err != nil {
 						return err

@@ -34,6 +34,12 @@ type database struct {
 	numbers  string   // a number, a decimal and a text out of n
 	boxed    int      // allocations that the driver makes for a row of wide
 
+	// What is the same in every SQL, and empty there: see inSQL.
+	wide    string   // series with numbers beside n
+	count   string   // how many rows the table kept has, which is 2
+	session []string // would have later statements fare otherwise
+	pass    []string // changes the table kept and changes it back, for exec
+
 	exec    func(t testing.TB, sql ...string) // as the application
 	kept    func(t testing.TB) string         // what the table kept holds
 	running func(t testing.TB) int            // queries of ours under way at the server
@@ -44,19 +50,27 @@ var databases = map[string]func(t testing.TB) database{
 	"clickhouse": clickhouseDatabase,
 	"mysql":      mysqlDatabase,
 	"postgres":   postgresDatabase,
+	"redis":      redisDatabase,
 	"sqlite":     sqliteDatabase,
 }
 
-// wide is series with more columns.
-func (d database) wide(rows int) string {
-	return "SELECT n, " + d.numbers + " FROM (" + fmt.Sprintf(d.series, rows) + ") s"
+// inSQL fills in what is spelled alike in every SQL.
+func (d database) inSQL() database {
+	if d.numbers == "" {
+		return d
+	}
+	d.wide = "SELECT n, " + d.numbers + " FROM (" + d.series + ") s"
+	d.count = "SELECT count(*) FROM kept"
+	d.session = []string{"BEGIN", "COMMIT", "ROLLBACK", "SET statement_timeout = 1", "SET TRANSACTION READ WRITE", "PRAGMA query_only = 0"}
+	d.pass = []string{"INSERT INTO kept VALUES (9)", "DELETE FROM kept WHERE v = 9"}
+	return d
 }
 
 // eachDatabase runs test on every kind of source, open and closed again.
 func eachDatabase(t *testing.T, test func(*testing.T, database, sources.Source)) {
 	for name, prepare := range databases {
 		t.Run(name, func(t *testing.T) {
-			d := prepare(t)
+			d := prepare(t).inSQL()
 			test(t, d, open(t, d.config))
 		})
 	}
@@ -299,15 +313,15 @@ func TestWritesAreRefused(t *testing.T) {
 // transaction open that holds the application up.
 func TestQueriesLeaveNoState(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database, s sources.Source) {
-		for _, sql := range []string{"BEGIN", "COMMIT", "ROLLBACK", "SET statement_timeout = 1", "SET TRANSACTION READ WRITE", "PRAGMA query_only = 0"} {
+		for _, sql := range d.session {
 			_ = s.Query(t.Context(), query(sql), ignore)
 			if err := s.Query(t.Context(), query(d.writes[0]), ignore); err == nil {
 				t.Errorf("after %s a write succeeds", sql)
 			}
-			if got := read(t, s, "SELECT count(*) FROM kept"); !cmp.Equal(got, []string{"2"}) {
+			if got := read(t, s, d.count); !cmp.Equal(got, []string{"2"}) {
 				t.Errorf("after %s: %v", sql, got)
 			}
-			d.exec(t, "INSERT INTO kept VALUES (9)", "DELETE FROM kept WHERE v = 9")
+			d.exec(t, d.pass...)
 			wantIdle(t, d)
 		}
 	})

@@ -22,7 +22,7 @@ type suite struct{ *testing.M }
 
 func (s suite) Run() int {
 	code := s.M.Run()
-	if err := errors.Join(shared.Remove(), sharedClickHouse.Remove(), sharedMariaDB.Remove()); err != nil {
+	if err := errors.Join(shared.Remove(), sharedClickHouse.Remove(), sharedMariaDB.Remove(), sharedRedis.Remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -20,6 +20,8 @@ const maxNesting = 32
 
 var errNested = errors.New("reply has a list within a list that is no row; ask for a part of it, or have a script (EVAL_RO) return rows")
 
+var errCutOff = errors.New("read reply: it ends too early")
+
 // replyBuffer takes one reply as the driver reads it, in the words of the
 // protocol (RESP). It is written to line by line, so it sees the nesting.
 type replyBuffer struct {
@@ -117,7 +119,7 @@ func (e element) isList() bool { return e.kind == '*' || e.kind == '~' || e.kind
 func (r *reply) next() (element, error) {
 	line, ok := r.line()
 	if !ok || len(line) == 0 {
-		return element{}, errors.New("read reply: it ends too early")
+		return element{}, errCutOff
 	}
 	e := element{kind: line[0], text: line[1:]}
 	switch e.kind {
@@ -140,8 +142,11 @@ func (r *reply) next() (element, error) {
 
 // sized reads an element whose header gave its length.
 func (r *reply) sized(kind byte, n int) (element, error) {
-	if n < 0 {
+	switch {
+	case n < 0:
 		return element{kind: '_'}, nil
+	case n > len(r.rest):
+		return element{}, errCutOff
 	}
 	switch kind {
 	case '*', '~':
@@ -159,7 +164,7 @@ func (r *reply) sized(kind byte, n int) (element, error) {
 		return r.next()
 	}
 	if n > len(r.rest)-2 {
-		return element{}, errors.New("read reply: it ends too early")
+		return element{}, errCutOff
 	}
 	text := r.rest[:n]
 	r.rest = r.rest[n+2:]

@@ -55,7 +55,7 @@ func parseRedis(text string) (redisStatement, error) {
 		return redisStatement{}, errors.New("the name of the command is empty; write one such as INFO or LLEN queue")
 	}
 	name := s.name()
-	if instead, refused := redisRefused[name]; refused && (name != "SCAN" || s.match == nil) {
+	if instead, refused := redisRefused[name]; refused && (name != "SCAN" || s.match == nil || s.match.at > 0) {
 		return redisStatement{}, fmt.Errorf("%s is not run; %s", name, instead)
 	}
 	return s, nil

@@ -72,6 +72,8 @@ func Open(s config.Source, o Options) (Source, error) {
 		return openClickHouse(s, o, time.Now)
 	case config.TypeMySQL:
 		return openMySQL(s, o, time.Now)
+	case config.TypeRedis:
+		return openRedis(s, o, time.Now)
 	case config.TypeSQLite:
 		return openSQLite(s, o)
 	}

@@ -34,6 +34,10 @@ var dialects = map[config.SourceType]dialect{
 // a configuration calls it to report a statement before its first run. That
 // sql is right, and one statement only, is the server's to say.
 func CheckStatement(t config.SourceType, sql string) error {
+	if t == config.TypeRedis {
+		_, err := parseRedis(sql)
+		return err
+	}
 	d, ok := dialects[t]
 	if !ok {
 		return fmt.Errorf("a source of type %s runs no statements", t)
