@@ -15,7 +15,8 @@ import (
 // fanout runs each query in every database of a server that is selected, one
 // after the other, and gives each row the database's name in one more column.
 // The databases have pools of their own that share their slots, and so a
-// source's connections: whoever opens one closes idle ones to make room.
+// source's connections, and their logins: whoever opens a connection closes
+// idle ones to make room.
 type fanout[C connection] struct {
 	home *server[C] // lists the databases
 	list string     // a statement with a row for each database, its name first
@@ -44,7 +45,7 @@ func newFanout[C connection](home *server[C], list string, open func(database st
 	}
 	f.open = func(database string) *server[C] {
 		s := open(database)
-		s.pool.slots = home.pool.slots
+		s.pool.slots, s.pool.logins = home.pool.slots, home.pool.logins
 		f.makeRoom(s.pool)
 		return s
 	}

@@ -37,11 +37,13 @@ type pool[C connection] struct {
 	log     *slog.Logger
 	now     func() time.Time
 	dial    func(context.Context, *sockets) (C, error)
-	breaker breaker
+	breaker *breaker
+	logins  *logins
 	slots   slots
 	closing sync.WaitGroup // connections that end in the background
 	sockets sockets
 	killing chan struct{} // see outside
+	counts  connectionCounts
 
 	mu   sync.Mutex
 	free []*pooled[C] // the most recently used last
@@ -63,9 +65,11 @@ func newPool[C connection](s config.Source, o Options, now func() time.Time, dia
 		log:     o.Logger,
 		now:     now,
 		dial:    dial,
-		breaker: breaker{now: now},
+		breaker: newBreaker(now),
+		logins:  newLogins(s, now),
 		slots:   newSlots(s.MaxConnections, o.Waited),
 		killing: make(chan struct{}, 1),
+		counts:  newConnectionCounts(o),
 	}
 }
 
@@ -110,10 +114,16 @@ func (p *pool[C]) outside(ctx context.Context, fn func(C) error) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-p.killing }()
-	c, err := p.dial(ctx, &p.sockets)
+	var c C
+	err := p.logins.try(ctx, func() (err error) {
+		c, err = p.dial(ctx, &p.sockets)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("connect to end a query: %w", err)
 	}
+	p.counts.open()
+	defer p.counts.change(ConnectionBusy, -1)
 	defer c.close()
 	return fn(c)
 }
@@ -133,6 +143,7 @@ func (p *pool[C]) acquire(ctx context.Context, wait time.Duration, fresh bool) (
 			break
 		}
 		if p.now().Sub(c.opened) < p.source.MaxConnectionLifetime || p.source.MaxConnectionLifetime == 0 {
+			p.counts.change(ConnectionBusy, 1)
 			return c, nil
 		}
 		c.connection.close()
@@ -151,6 +162,7 @@ func (p *pool[C]) release(c *pooled[C]) {
 	if !c.connection.idle() {
 		p.closing.Go(func() {
 			c.connection.close()
+			p.counts.change(ConnectionBusy, -1)
 			p.slots.give()
 		})
 		return
@@ -158,6 +170,8 @@ func (p *pool[C]) release(c *pooled[C]) {
 	p.mu.Lock()
 	p.free = append(p.free, c)
 	p.mu.Unlock()
+	p.counts.change(ConnectionBusy, -1)
+	p.counts.change(ConnectionIdle, 1)
 	p.slots.give()
 }
 
@@ -169,6 +183,7 @@ func (p *pool[C]) popFree() *pooled[C] {
 	}
 	c := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
+	p.counts.change(ConnectionIdle, -1)
 	return c
 }
 
@@ -185,28 +200,30 @@ func (p *pool[C]) close() {
 	p.closing.Wait()
 }
 
-// connect opens a connection unless the last attempt has just failed.
+// connect opens a connection unless the last attempt has just failed. One is
+// opened at a time.
 func (p *pool[C]) connect(ctx context.Context) (*pooled[C], error) {
-	attempt, err := p.breaker.allow()
-	if err != nil {
+	var c C
+	err := p.logins.try(ctx, func() error {
+		return p.breaker.try(ctx, func() (err error) {
+			timed := ctx
+			if p.source.Timeout > 0 {
+				var cancel context.CancelFunc
+				timed, cancel = context.WithTimeout(ctx, p.source.Timeout)
+				defer cancel()
+			}
+			if c, err = p.dial(timed, &p.sockets); err != nil {
+				return &ConnectError{Source: p.source.Name, Err: err}
+			}
+			return nil
+		})
+	})
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, err
 	}
-	timed := ctx
-	if p.source.Timeout > 0 {
-		var cancel context.CancelFunc
-		timed, cancel = context.WithTimeout(ctx, p.source.Timeout)
-		defer cancel()
-	}
-	c, err := p.dial(timed, &p.sockets)
-	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, context.Cause(ctx)
-		}
-		err = &ConnectError{Source: p.source.Name, Err: err}
-	}
-	p.breaker.done(attempt, err)
-	if err != nil {
-		return nil, err
-	}
+	p.counts.open()
 	return &pooled[C]{connection: c, opened: p.now()}, nil
 }

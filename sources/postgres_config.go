@@ -213,7 +213,19 @@ func cmpErr(first, second error) error {
 func pgConnectError(cfg *pgconn.Config, err error) error {
 	_, address := pgconn.NetworkAddress(cfg.Host, cfg.Port)
 	attempts := pgAttempts(err)
-	return &pgDialError{where: address + " as user " + cfg.User, hint: pgHint(attempts[0]), attempts: attempts, err: err}
+	failed := &pgDialError{where: address + " as user " + cfg.User, hint: pgHint(attempts[0]), attempts: attempts, err: err}
+	if pgLoginRefused(attempts[0]) {
+		return &loginError{failed}
+	}
+	return failed
+}
+
+// pgLoginRefused tells whether the server was asked to let us in and did not.
+// A pg_hba.conf without a line for us refuses before it asks for a password,
+// so no account is locked for that.
+func pgLoginRefused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000" && !strings.Contains(pg.Message, "pg_hba.conf"))
 }
 
 // pgAttempts returns the errors of the attempts of which err tells, the most

@@ -53,7 +53,21 @@ type Options struct {
 	// Waited is told for how long a query or a ping waited because all
 	// connections were busy; nil: nobody is. It is called by any goroutine.
 	Waited func(time.Duration)
+	// Opened is told of each connection that was opened, and Connections of each
+	// change of how many a source has in a state, for those sources that keep a
+	// pool; nil: nobody is. They are called by any goroutine, and return at once.
+	Opened      func()
+	Connections func(state ConnectionState, by int)
 }
+
+// ConnectionState is what a connection to a server does.
+type ConnectionState string
+
+// The states of a connection. When a source is closed, it has none in either.
+const (
+	ConnectionIdle ConnectionState = "idle" // waits for a query
+	ConnectionBusy ConnectionState = "busy" // runs a query, or is being closed
+)
 
 // Open returns the source that s describes. It connects to nothing: a server
 // that is down is reported by each query until it comes back. An error is
