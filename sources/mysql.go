@@ -155,22 +155,21 @@ func (c *mysqlConn) query(source string, q config.Query, each func(*Row) error) 
 	c.locked = strings.Contains(strings.ToLower(q.SQL), "get_lock")
 	c.socket.allow()
 	rows, err := c.QueryContext(context.Background(), statement, nil)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.readRows(rows, each)
+		// What is left of a result that was not read to its end is skipped.
+		if end := rows.Close(); err == nil {
+			err = end
+		}
 	}
-	err = c.readRows(rows, each)
-	// What is left of a result that was not read to its end is skipped.
-	if end := rows.Close(); err == nil {
-		err = end
-	}
-	return err
+	return c.doubt(err)
 }
 
 func (c *mysqlConn) readRows(rows driver.Rows, each func(*Row) error) error {
 	c.prepareRow(rows)
 	for {
 		switch err := rows.Next(c.cells); {
-		case err == io.EOF:
+		case err == io.EOF && c.IsValid():
 			return nil
 		case err != nil:
 			return err
@@ -181,6 +180,20 @@ func (c *mysqlConn) readRows(rows driver.Rows, each func(*Row) error) error {
 		}
 		c.socket.allow()
 	}
+}
+
+// doubt gives the connection up after an error that neither the server nor the
+// caller has made: it may be out of step. For a packet that is too short the
+// driver has the error with which results end; there is then more to read.
+func (c *mysqlConn) doubt(err error) error {
+	if err == nil || mysqlCode(err) != 0 || errors.As(err, new(*rowError)) {
+		return err
+	}
+	c.spoiled = true
+	if err == io.EOF {
+		return mysql.ErrMalformPkt
+	}
+	return err
 }
 
 // Codes of the server's errors that something is decided on.

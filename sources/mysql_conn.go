@@ -25,7 +25,7 @@ type mysqlConn struct {
 
 	taken   bool // the statement under way was sent
 	locked  bool // it may have left a lock to the session
-	spoiled bool // a kill may be on its way to it
+	spoiled bool // it may be out of step, or a kill on its way to it
 
 	row     Row
 	cells   []driver.Value
@@ -118,7 +118,7 @@ func (c *mysqlConn) begin() error {
 // it tells of the kill, that may be meant for the next statement as the server
 // sees it.
 func (c *mysqlConn) killed(err error) {
-	c.spoiled = mysqlCode(err) != queryInterrupted
+	c.spoiled = c.spoiled || mysqlCode(err) != queryInterrupted
 }
 
 func (c *mysqlConn) alive() bool    { return c.IsValid() }
