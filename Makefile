@@ -3,6 +3,7 @@
 # make test     all tests with the race detector; on Debian it installs the servers they need
 # make check    everything a machine can say without running the program
 # make bench    speed and allocations        make fuzz   FUZZTIME=30s on each target
+# make chdb     the ClickHouse source on a current engine, which is a library from npm
 # make soak     the long loops               make image  the container image
 
 GO       ?= go
@@ -16,7 +17,7 @@ PLATFORMS   := linux/arm64 darwin/arm64
 VERSION_PKG := github.com/prometheus/common/version
 LDFLAGS      = -s -w -X $(VERSION_PKG).Version=$(VERSION) -X $(VERSION_PKG).Revision=$(REVISION)
 
-.PHONY: build demo check test bench fuzz soak image clean
+.PHONY: build demo check test chdb bench fuzz soak image clean
 .DEFAULT_GOAL := build
 
 # The version is given here, so Go needs no working git to find one itself.
@@ -39,6 +40,12 @@ check:
 test:
 	@e2e/install.sh
 	$(GO) test -race -count=1 -timeout 10m ./...
+
+# The engine is ClickHouse as a library, half a gigabyte of it, so nothing else
+# needs it.
+chdb:
+	@e2e/install.sh npm
+	library=$$(e2e/chdb/fetch.sh) && CGO_ENABLED=1 CHDB_LIBRARY=$$library $(GO) test -count=1 -tags chdb ./e2e/chdb
 
 soak:
 	@e2e/install.sh

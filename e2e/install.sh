@@ -11,6 +11,7 @@ compiles_c() { echo 'int main(void) { return 0; }' | gcc -x c -o /dev/null - 2>/
 
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' && compgen -G '/usr/lib/postgresql/*/bin/pgbench'; }
 has_mariadb() { [ -x /usr/sbin/mariadbd ] && command -v mariadb-install-db; }
+has_clickhouse() { [ -x /usr/sbin/clickhouse-server ] || command -v clickhouse-server; }
 has_pgbouncer() { [ -x /usr/sbin/pgbouncer ]; }
 
 missing=()
@@ -18,6 +19,7 @@ compiles_c || missing+=(gcc libc6-dev)
 has_postgres >/dev/null || missing+=(postgresql)
 has_mariadb >/dev/null || missing+=(mariadb-server)
 has_pgbouncer || missing+=(pgbouncer)
+has_clickhouse >/dev/null || missing+=(clickhouse-server)
 for package in "$@"; do
 	command -v "$package" >/dev/null || missing+=("$package")
 done

@@ -146,3 +146,21 @@ func (r *chRows) each(b *chBlock, fn func(*Row) error) error {
 	}
 	return nil
 }
+
+// chReadAll hands on the rows of all blocks that r has, which come as in a file.
+func chReadAll(r *chReader, each func(*Row) error) error {
+	var (
+		block chBlock
+		rows  chRows
+	)
+	for !r.ended() {
+		r.limit(chMaxBlock)
+		if err := block.decode(r, 0); err != nil {
+			return err
+		}
+		if err := rows.each(&block, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -8,18 +8,13 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"sql2metrics/config"
 )
-
-// chPorts are where the protocols are listened to, without and with TLS.
-var chPorts = map[config.SourceProtocol][2]string{
-	config.ProtocolNative: {"9000", "9440"},
-	config.ProtocolHTTP:   {"8123", "8443"},
-}
 
 // chResolve returns s with all that its data_source_name says, and the defaults,
 // in the fields of their own. Every address has a port.
@@ -39,20 +34,11 @@ func chResolve(s config.Source) (config.Source, error) {
 	if s.User == "" {
 		s.User = "default" // ClickHouse's own word for it
 	}
-	if s.TLS.Mode == "prefer" || s.TLS.Mode == "allow" {
-		s.TLS.Mode = "disable" // another port has TLS: there is nothing to ask
-	}
-	ports, known := chPorts[s.Protocol]
-	if !known {
-		return s, fmt.Errorf("protocol %q is not known; set it to native or http", s.Protocol)
-	}
 	if s.Protocol == config.ProtocolHTTP && len(s.StartupSQL) > 0 {
 		return s, errors.New("startup_sql has no effect over HTTP, where each query is a session of its own; delete it or set protocol to native")
 	}
-	port := ports[0]
-	if s.TLS.Mode != "" && s.TLS.Mode != "disable" {
-		port = ports[1]
-	}
+	port := strconv.Itoa(config.ClickHousePort(s.Protocol, s.TLS.Mode != "" && s.TLS.Mode != "disable"))
+	s.Addresses = slices.Clone(s.Addresses)
 	for i, address := range s.Addresses {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			s.Addresses[i] = net.JoinHostPort(strings.Trim(address, "[]"), port)
@@ -227,7 +213,7 @@ func (e *chDialError) Unwrap() []error { return e.failed }
 // chExplain says where to a connection failed and what to do about it.
 func chExplain(ctx context.Context, err error, address string, s config.Source) error {
 	if errors.As(err, new(*net.OpError)) && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = errors.New("no answer in time")
+		err = errors.New("no answer in time; is the port right? native is 9000, with TLS 9440, HTTP is 8123, with TLS 8443")
 	}
 	hint := chHint(err, s)
 	if hint != "" {

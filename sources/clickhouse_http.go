@@ -27,7 +27,8 @@ type chHTTP struct {
 	base    string // scheme and address
 	client  *http.Client
 	reached bool
-	dead    bool
+	dead    bool // the socket failed
+	spent   bool // no other statement may run on it
 	again   bool // has been answered
 }
 
@@ -92,21 +93,19 @@ func (c *chHTTP) run(ctx context.Context, s chStatement, each func(*Row) error) 
 	if err == nil || errors.As(err, new(*chError)) {
 		return err
 	}
-	c.dead = true
-	switch {
-	case errors.As(err, new(*rowError)) || errors.As(err, new(*limitError)):
-		// The answer is whole before its first row comes: nothing runs any more.
-		return err
-	case ctx.Err() != nil:
+	c.spent = true
+	if ctx.Err() != nil {
 		return &chOutlivedError{s.id, context.Cause(ctx)}
 	}
 	return err
 }
 
-// exchange sends a request and reads its answer to the end.
+// exchange sends a request and reads its answer to the end. The answer is whole
+// when its first row comes: whatever stops the reading, nothing runs any more.
 func (c *chHTTP) exchange(request *http.Request, each func(*Row) error) error {
 	answer, err := c.client.Do(request)
 	if err != nil {
+		c.dead = true
 		var sent *url.Error
 		if errors.As(err, &sent) {
 			err = sent.Err // the URL says nothing that helps
@@ -119,22 +118,9 @@ func (c *chHTTP) exchange(request *http.Request, each func(*Row) error) error {
 		return chRefusal(answer)
 	}
 	r := newCHReader(answer.Body)
-	var (
-		block chBlock
-		rows  chRows
-	)
-	for {
-		r.limit(chMaxBlock)
-		if r.ended() {
-			return nil
-		}
-		if err := block.decode(r, 0); err != nil {
-			return err
-		}
-		if err := rows.each(&block, each); err != nil {
-			return err
-		}
-	}
+	err = chReadAll(r, each)
+	c.dead = r.failed
+	return err
 }
 
 // answer implements [chConn].
@@ -171,7 +157,7 @@ func chRefusal(answer *http.Response) error {
 	found := chCodeText.FindStringSubmatch(said)
 	if found == nil {
 		line, _, _ := bufio.ScanLines(text, true)
-		return fmt.Errorf("what answers is no ClickHouse: HTTP status %s (%.100q...); check port: HTTP is 8123, with TLS 8443", answer.Status, text[:min(line, len(text))])
+		return fmt.Errorf("what answers is no ClickHouse: HTTP status %s (%.100q); check port: HTTP is 8123, with TLS 8443", answer.Status, text[:min(line, len(text))])
 	}
 	code, err := strconv.Atoi(found[1])
 	if err != nil {
@@ -182,7 +168,7 @@ func chRefusal(answer *http.Response) error {
 }
 
 func (c *chHTTP) alive() bool    { return !c.dead }
-func (c *chHTTP) idle() bool     { return !c.dead }
+func (c *chHTTP) idle() bool     { return !c.dead && !c.spent }
 func (c *chHTTP) accepted() bool { return c.reached }
 
 // close implements [connection].
