@@ -43,6 +43,12 @@ func redisSource(s config.Source) (config.Source, error) {
 	return s, nil
 }
 
+// isDenied tells whether the account lacks the right to a command.
+func isDenied(err error) bool {
+	var said redisError
+	return errors.As(err, &said) && strings.HasPrefix(string(said), "NOPERM ")
+}
+
 // isBusy tells whether a server answered that a script keeps it from answering.
 func isBusy(err error) bool {
 	var said redisError

@@ -124,7 +124,10 @@ func (c *redisConn) flagsOf(ctx context.Context, s redisStatement) (redisFlags, 
 		return f, nil
 	}
 	f, err := c.home.askFlags(ctx, name)
-	if err != nil {
+	switch {
+	case isDenied(err):
+		return f, fmt.Errorf("ask the server whether %s reads: %w; grant +command|info", name, err)
+	case err != nil:
 		return f, fmt.Errorf("ask the server whether %s reads: %w", name, err)
 	}
 	c.home.flags[name] = f

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/redis/go-redis/v9/push"
 
 	"sql2metrics/config"
 )
@@ -98,6 +98,8 @@ func (n *redisNode) greet(ctx context.Context, s config.Source, network string, 
 		// Each of these would be an error in the server's own statistics.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		// Nothing is ever pushed: no connection of ours subscribes or tracks.
+		PushNotificationProcessor: push.NewVoidProcessor(),
 	})
 	n.conn = n.client.Conn()
 	hello, err := n.do(ctx, "HELLO", "3", "SETNAME", clientName)
@@ -172,6 +174,9 @@ func (n *redisNode) exec(args []any) (reply, error) {
 	if err := n.conn.Process(ctx, redis.NewRawWriteToCmd(ctx, &n.buffer, args...)); err != nil {
 		return reply{}, n.fail(err)
 	}
+	if err := n.finish(); err != nil {
+		return reply{}, err
+	}
 	r := reply{n.buffer.data}
 	look := r
 	if _, err := look.next(); errors.As(err, new(redisError)) {
@@ -194,21 +199,33 @@ func (n *redisNode) execAll(commands [][]any) (reply, error) {
 	if err != nil {
 		return reply{}, n.fail(err)
 	}
+	if err := n.finish(); err != nil {
+		return reply{}, err
+	}
 	return reply{n.buffer.data}, nil
 }
 
 func (n *redisNode) begin() {
 	n.buffer.reset()
 	if !n.guard.greeting {
-		n.guard.left = n.limit
+		n.guard.left, n.guard.first = n.limit, true
 	}
+}
+
+// finish ends the connection when the server said more than it was asked: what
+// it would answer next belongs to nothing.
+func (n *redisNode) finish() error {
+	if !n.guard.greeting && n.limit-n.guard.left != int64(len(n.buffer.data)) {
+		return n.fail(errForeign)
+	}
+	return nil
 }
 
 // fail takes the connection for lost after an error that is not the server's
 // answer, and returns what to say of it.
 func (n *redisNode) fail(err error) error {
 	n.hangUp()
-	if n.guard.left < 0 {
+	if n.guard.left < 0 && !n.guard.greeting {
 		return &limitError{n.limit}
 	}
 	return err
@@ -265,21 +282,45 @@ type redisGuard struct {
 	// of what it reads, and makes room for as many elements as it is told there
 	// will be.
 	greeting bool
-	digits   int  // at the end of what was read so far, of the length of a list
-	length   bool // a length is being read
+	length   bool // the length of a list is being read
+	digits   int  // that it has so far
+	first    bool // nothing was read of the reply under way
+	foreign  bool // what was read is from no Redis server
 }
 
-// Read implements [net.Conn].
+var (
+	errOverLimit = errors.New("reply is over the limit")
+	errForeign   = errors.New("what answers is no Redis server; check host and port")
+)
+
+// Read implements [net.Conn]. After too much was read, nothing is.
 func (g *redisGuard) Read(b []byte) (int, error) {
+	if err := g.spent(); err != nil {
+		return 0, err
+	}
 	n, err := g.Conn.Read(b)
 	g.left -= int64(n)
-	if g.left < 0 {
-		return 0, errors.New("reply is over the limit")
+	if n > 0 {
+		// No reply to us begins with what nobody asked for. The driver would pass
+		// over it, however deep it goes.
+		g.foreign = g.greeting && g.isTooLong(b[:n]) || g.first && (b[0] == '|' || b[0] == '>')
+		g.first = false
 	}
-	if g.greeting && g.isTooLong(b[:n]) {
-		return 0, fmt.Errorf("what answers is no Redis server, it begins with %.20q; check host and port", b[:n])
+	if spent := g.spent(); spent != nil {
+		return 0, spent
 	}
 	return n, err
+}
+
+// spent returns why nothing more is read.
+func (g *redisGuard) spent() error {
+	switch {
+	case g.foreign:
+		return errForeign
+	case g.left < 0:
+		return errOverLimit
+	}
+	return nil
 }
 
 // isTooLong tells whether a length of more than five digits begins in text or

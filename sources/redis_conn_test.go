@@ -1,0 +1,319 @@
+package sources_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
+	"sql2metrics/sources"
+)
+
+// A server that was killed costs no round once it is back, and a connection
+// that it has closed costs none either.
+func TestRedisReconnects(t *testing.T) {
+	r := servers.Redis(t)
+	now := time.Now()
+	s, err := sources.OpenRedis(redisSource(r), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 3 {
+		if got := read(t, s, "PING"); !cmp.Equal(got, []string{"PONG"}) {
+			t.Error(got)
+		}
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read(t, s, "PING")
+	r.Exec(t, "CLIENT KILL TYPE normal SKIPME yes")
+	read(t, s, "PING")
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		err = s.Query(t.Context(), query("PING"), ignore)
+		if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "is the server running") {
+			t.Errorf("error is %v", err)
+		}
+		wantOnce(t, err, "cache")
+	}
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Hour)
+	read(t, s, "PING")
+}
+
+func TestRedisPausedServer(t *testing.T) {
+	r := servers.Redis(t)
+	s := open(t, redisSource(r))
+	read(t, s, "PING")
+	if err := r.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	q := query("PING")
+	q.Timeout = 200 * time.Millisecond
+	err := s.Query(t.Context(), q, ignore)
+	if err == nil || !strings.Contains(err.Error(), "query timed out after 200ms") {
+		t.Errorf("error is %v", err)
+	}
+	if err := r.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	read(t, s, "PING")
+}
+
+func TestRedisPasswordRotation(t *testing.T) {
+	r := servers.Redis(t)
+	r.SetPassword(t, "first")
+	c := redisSource(r)
+	c.PasswordFile = tempFile(t, []byte("first\n"))
+	now := time.Now()
+	s, err := sources.OpenRedis(c, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	read(t, s, "PING")
+	r.SetPassword(t, "second word")
+	r.Exec(t, "CONFIG RESETSTAT")
+	for range 20 {
+		err := s.Query(t.Context(), query("PING"), ignore)
+		if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "check user and password") {
+			t.Fatalf("error is %v", err)
+		}
+	}
+	// The driver tries an old way to log in behind the new one.
+	if failed := r.Info(t, "errorstats")["errorstat_WRONGPASS"]; failed != "count=2" {
+		t.Errorf("20 queries make failed logins: %s", failed)
+	}
+	if err := os.WriteFile(c.PasswordFile, []byte("second word"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Hour)
+	read(t, s, "PING")
+	none := redisSource(r)
+	err = open(t, none).Query(t.Context(), query("PING"), ignore)
+	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "check user and password") {
+		t.Errorf("without a password: %v", err)
+	}
+}
+
+func TestRedisConnectionCap(t *testing.T) {
+	r := servers.Redis(t)
+	c := redisSource(r)
+	c.MaxConnections = 3
+	s := open(t, c)
+	var callers sync.WaitGroup
+	for range 20 {
+		callers.Go(func() {
+			for range 20 {
+				ours := 0
+				err := s.Query(t.Context(), query("CLIENT LIST"), func(r *sources.Row) error {
+					if strings.Contains(line(r), "|sql2metrics|") {
+						ours++
+					}
+					return nil
+				})
+				if err != nil || ours > 3 {
+					t.Errorf("%d connections, %v", ours, err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if n := r.Connections(t, "sql2metrics"); n != 3 {
+		t.Errorf("%d connections are kept", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	servers.Eventually(t, "the connections are gone", func() bool { return r.Connections(t, "sql2metrics") == 0 })
+}
+
+func TestRedisAddresses(t *testing.T) {
+	r := servers.Redis(t, "databases 20")
+	r.Exec(t, "SET k plain")
+	for name, test := range map[string]struct {
+		change func(*config.Source)
+		want   string // or part of the error
+	}{
+		"socket":                {func(c *config.Source) { c.Host, c.Port = r.Socket(), 0 }, "plain"},
+		"database":              {func(c *config.Source) { c.Database = "0" }, "plain"},
+		"another database":      {func(c *config.Source) { c.Database = "17" }, ""},
+		"database out of range": {func(c *config.Source) { c.Database = "20" }, "select database 20"},
+		"several":               {func(c *config.Source) { c.Addresses = []string{"127.0.0.1:1", r.Addr()} }, "plain"},
+		"none there":            {func(c *config.Source) { c.Addresses = []string{"127.0.0.1:1"} }, "is the server running"},
+		"dsn":                   {func(c *config.Source) { c.Host, c.DSN = "", config.NewSecret("redis://"+r.Addr()+"/0") }, "plain"},
+		"dsn of a database":     {func(c *config.Source) { c.Host, c.DSN = "", config.NewSecret("redis://"+r.Addr()+"/3") }, ""},
+		"dsn of a socket":       {func(c *config.Source) { c.Host, c.DSN = "", config.NewSecret("unix://"+r.Socket()) }, "plain"},
+		"dsn of an account":     {func(c *config.Source) { c.DSN = config.NewSecret("redis://nobody:verysecret@" + r.Addr()) }, "as user nobody: WRONGPASS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := redisSource(r)
+			test.change(&c)
+			var got string
+			err := open(t, c).Query(t.Context(), query("GET k"), func(r *sources.Row) error { got = line(r); return nil })
+			if err != nil {
+				got = err.Error()
+			}
+			if got != test.want && (err == nil || !strings.Contains(got, test.want)) || strings.Contains(got, "verysecret") {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestRedisTLS(t *testing.T) {
+	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
+	cert, key := ca.issue(t, "db.example")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_ = l.Close()
+	certPath, keyPath := tempFile(t, cert), tempFile(t, key)
+	r := servers.Redis(t, servers.Setting("tls-port "+port), servers.Setting("tls-cert-file "+certPath), servers.Setting("tls-key-file "+keyPath),
+		servers.Setting("tls-ca-cert-file "+ca.file), "tls-auth-clients optional", "busy-reply-threshold 100")
+	cert, key = ca.issue(t, "agent")
+	certFile, keyFile := tempFile(t, cert), tempFile(t, key)
+	full := config.TLS{Mode: "verify-full", CAFile: ca.file, ServerName: "db.example"}
+	withCert := full
+	withCert.CertFile, withCert.KeyFile = certFile, keyFile
+	for name, test := range map[string]struct {
+		tls  config.TLS
+		auth string // tls-auth-clients
+		want string // part of the error
+	}{
+		"require":            {config.TLS{Mode: "require"}, "no", ""},
+		"verify-ca":          {config.TLS{Mode: "verify-ca", CAFile: ca.file}, "no", ""},
+		"verify-full":        {full, "no", ""},
+		"other name":         {config.TLS{Mode: "verify-full", CAFile: ca.file}, "no", "set tls_config.server_name"},
+		"other authority":    {config.TLS{Mode: "verify-ca", CAFile: other.file}, "no", "check tls_config.ca_file"},
+		"client certificate": {withCert, "yes", ""},
+		"no certificate":     {full, "yes", "connect to source cache"},
+		"no file":            {config.TLS{Mode: "verify-ca", CAFile: "/no/such/file"}, "no", "read tls_config.ca_file /no/such/file"},
+		"no TLS":             {config.TLS{Mode: "disable"}, "no", "connect to source cache"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.Exec(t, "CONFIG SET tls-auth-clients "+test.auth)
+			c := redisSource(r)
+			c.TLS = test.tls
+			c.Port, _ = strconv.Atoi(port)
+			s := open(t, c)
+			err := s.Query(t.Context(), query("PING"), ignore)
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error is %v, want %s", err, test.want)
+			}
+			if err != nil {
+				return
+			}
+			q := query(`EVAL_RO "while true do end" 0`)
+			q.Timeout = 100 * time.Millisecond
+			if err := s.Query(t.Context(), q, ignore); err == nil {
+				t.Error("no error")
+			}
+			servers.Eventually(t, "the script leaves the server", func() bool { return r.Running(t) == 0 })
+			r.Exec(t, "CLIENT KILL TYPE normal SKIPME yes")
+			read(t, s, "PING")
+		})
+	}
+	t.Run("files are read again", func(t *testing.T) {
+		r.Exec(t, "CONFIG SET tls-auth-clients no")
+		c := redisSource(r)
+		c.TLS = config.TLS{Mode: "verify-ca", CAFile: tempFile(t, []byte("soon"))}
+		c.Port, _ = strconv.Atoi(port)
+		now := time.Now()
+		s, err := sources.OpenRedis(c, func() time.Time { return now })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.Ping(t.Context()); err == nil {
+			t.Fatal("no error")
+		}
+		content, err := os.ReadFile(ca.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(c.TLS.CAFile, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Hour)
+		if err := s.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What answers in the place of a Redis server, and lies.
+func TestRedisBadServer(t *testing.T) {
+	const hello = "%1\r\n+role\r\n+master\r\n"
+	greet := func(behind string) func(net.Conn) {
+		return func(c net.Conn) {
+			b := make([]byte, 1000)
+			for _, answer := range []string{hello, hello, behind} {
+				if _, err := c.Read(b); err != nil {
+					return
+				}
+				fmt.Fprint(c, answer)
+			}
+			swallow(c)
+		}
+	}
+	for name, serve := range map[string]func(net.Conn){
+		"silent":             swallow,
+		"closes":             func(net.Conn) {},
+		"HTTP":               func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); swallow(c) },
+		"zeroes":             func(c net.Conn) { _, _ = c.Write(make([]byte, 100000)); swallow(c) },
+		"huge map at login":  func(c net.Conn) { fmt.Fprint(c, "%1000000000\r\n"); swallow(c) },
+		"huge text at login": func(c net.Conn) { fmt.Fprint(c, "$1000000000\r\n"); swallow(c) },
+		"huge list":          greet("*1000000000\r\n"),
+		"huge text":          greet("$1000000000\r\n"),
+		"endless line":       greet("+" + strings.Repeat("x", 5<<20)),
+		"endless nesting":    greet(strings.Repeat("*1\r\n", 1<<20)),
+		"part of a row": func(c net.Conn) {
+			b := make([]byte, 1000)
+			for range 2 {
+				_, _ = c.Read(b)
+				fmt.Fprint(c, hello)
+			}
+			_, _ = c.Read(b)
+			fmt.Fprint(c, "*2\r\n$5\r\nhel")
+		},
+		"attributes":    greet("|1\r\n" + strings.Repeat("*1\r\n", 1<<20)),
+		"more than one": greet("+PONG\r\n+PONG\r\n"),
+		"no reply":      greet("what?\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := through(t, config.Source{Name: "cache", Type: config.TypeRedis, MaxConnections: 1, Timeout: time.Second, MaxResultBytes: 4 << 20}, fakeServer(t, serve))
+			s := open(t, c)
+			for range 2 {
+				q := query("PING")
+				q.Timeout = time.Second
+				err := s.Query(t.Context(), q, ignore)
+				if err == nil {
+					t.Fatal("no error")
+				}
+				wantOnce(t, err, "cache")
+			}
+		})
+	}
+}
