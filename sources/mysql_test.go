@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/relabel"
 
 	"sql2metrics/config"
 	"sql2metrics/e2e/servers"
@@ -314,6 +315,53 @@ func TestMySQLRequires(t *testing.T) {
 			if test.missing == "" && err != nil || test.missing != "" && (!errors.As(err, &closed) || !strings.Contains(err.Error(), test.missing)) {
 				t.Errorf("error is %v", err)
 			}
+		})
+	}
+}
+
+// Every schema that the account may see, but for the server's own; the database
+// beside the pattern is where the list comes from.
+func TestMySQLFanout(t *testing.T) {
+	m := sharedMariaDB.Get(t)
+	user := m.Account(t, "USAGE")
+	for i, schema := range []string{"shop_a", "shop_b", "shop_hidden", "other"} {
+		m.Exec(t, "CREATE OR REPLACE DATABASE "+schema, fmt.Sprintf("CREATE TABLE %s.here AS SELECT %d AS v", schema, i+1))
+		if schema != "shop_hidden" {
+			m.Exec(t, "GRANT SELECT ON "+schema+".* TO "+user)
+		}
+	}
+	c := mysqlSource(m, user)
+	c.Database = ""
+	c.Databases = &config.Databases{Include: relabel.MustNewRegexp("shop_.*"), Label: "schema"}
+	byDSN := c
+	byDSN.Host, byDSN.Port, byDSN.User = "", 0, ""
+	byDSN.DSN = config.NewSecret(user + "@tcp(" + m.Addr() + ")/other")
+	all := c
+	all.Databases = &config.Databases{Label: "schema"}
+	for name, test := range map[string]struct {
+		source config.Source
+		want   []string
+	}{
+		"fields":           {c, []string{"1|shop_a|shop_a", "2|shop_b|shop_b"}},
+		"data source name": {byDSN, []string{"1|shop_a|shop_a", "2|shop_b|shop_b"}},
+		"all":              {all, []string{"1|shop_a|shop_a", "2|shop_b|shop_b", "4|other|other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, test.source)
+			got, err := fan(t, s, "SELECT v, DATABASE() AS d FROM here")
+			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+				t.Errorf("rows differ (-want +got):\n%s%v", diff, err)
+			}
+			if err := s.Ping(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if n := m.Connections(t, user); n > test.source.MaxConnections {
+				t.Errorf("%d connections", n)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			servers.Eventually(t, "the connections are gone", func() bool { return m.Connections(t, user) == 0 })
 		})
 	}
 }
