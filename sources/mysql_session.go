@@ -25,7 +25,7 @@ func (c *mysqlConn) prepare(ctx context.Context, startup []string) error {
 	}
 	for i, statement := range startup {
 		if err := c.exec(ctx, statement); err != nil {
-			return fmt.Errorf("statement %d of startup_sql: %w", i+1, err)
+			return startupError(i, err)
 		}
 	}
 	if len(startup) > 0 {

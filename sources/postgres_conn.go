@@ -3,7 +3,9 @@ package sources
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
@@ -54,15 +56,38 @@ func dialPostgres(ctx context.Context, s config.Source, all *sockets) (*pgConn, 
 	if err != nil {
 		return nil, pgConnectError(cfg, err)
 	}
+	if err := pgStartUp(ctx, c, s.StartupSQL); err != nil {
+		_ = c.Close(ctx)
+		return nil, err
+	}
 	return &pgConn{PgConn: c}, nil
+}
+
+// pgStartUp runs the statements of startup_sql, each in a read-only transaction
+// of its own: what it sets outlives that.
+func pgStartUp(ctx context.Context, c *pgconn.PgConn, statements []string) error {
+	for i, statement := range statements {
+		err := c.Exec(ctx, "BEGIN READ ONLY").Close()
+		if err == nil {
+			err = c.ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err
+		}
+		if err == nil {
+			err = c.Exec(ctx, "COMMIT").Close()
+		}
+		if err != nil {
+			return startupError(i, err)
+		}
+	}
+	return nil
 }
 
 func (c *pgConn) alive() bool    { return !c.IsClosed() }
 func (c *pgConn) idle() bool     { return c.alive() && !c.IsBusy() && c.TxStatus() == 'I' }
 func (c *pgConn) accepted() bool { return c.reached }
 
-// close implements [connection]. pgconn itself closes a connection on which a
-// query was cut off, in the background.
+// close implements [connection]. It waits for the server to hang up too, so
+// that the next connection is not one more than the server counts. pgconn
+// itself closes a connection on which a query was cut off, in the background.
 func (c *pgConn) close() {
 	if c.IsClosed() {
 		<-c.CleanupDone()
@@ -70,6 +95,11 @@ func (c *pgConn) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), hangUpWait)
 	defer cancel()
+	_ = c.Conn().SetDeadline(time.Now().Add(hangUpWait))
+	c.Frontend().Send(&pgproto3.Terminate{})
+	if err := c.Frontend().Flush(); err == nil {
+		_, _ = io.Copy(io.Discard, c.Conn())
+	}
 	_ = c.Close(ctx)
 }
 

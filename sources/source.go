@@ -79,6 +79,9 @@ func Open(s config.Source, o Options) (Source, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("source", s.Name)
+	if err := checkStartup(s); err != nil {
+		return nil, err
+	}
 	switch s.Type {
 	case config.TypePostgres:
 		return openPostgres(s, o, time.Now)

@@ -21,7 +21,9 @@ import (
 type sqlite struct {
 	name    string
 	path    string // absolute
+	startup []string
 	timeout time.Duration
+	limit   int64 // max_result_bytes
 	life    lifetime
 	slots   slots
 
@@ -47,7 +49,9 @@ func openSQLite(s config.Source, o Options) (Source, error) {
 	return &sqlite{
 		name:    s.Name,
 		path:    path,
+		startup: s.StartupSQL,
 		timeout: s.Timeout,
+		limit:   s.MaxResultBytes,
 		slots:   newSlots(s.MaxConnections, o.Waited),
 	}, nil
 }
@@ -95,14 +99,14 @@ func (s *sqlite) Query(ctx context.Context, q config.Query, each func(*Row) erro
 	}
 	defer end()
 	err = s.onConn(ctx, q.Timeout, func(ctx context.Context, c *sqliteConn) error {
-		return c.query(ctx, q.SQL, each)
+		return c.query(ctx, q.SQL, bounded(each, s.limit))
 	})
 	return queryError(ctx, s.name, q, err)
 }
 
 // Ping implements [Source]. It reads the file's header.
 func (s *sqlite) Ping(ctx context.Context) error {
-	ping := config.Query{Name: "ping"}
+	ping := config.Query{Name: pingName}
 	ctx, end, err := s.life.begin(ctx)
 	if err != nil {
 		return queryError(ctx, s.name, ping, err)
@@ -136,7 +140,7 @@ func (s *sqlite) onConn(ctx context.Context, limit time.Duration, fn func(contex
 		timed, cancel = context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 		defer cancel()
 	}
-	c, err := s.connection()
+	c, err := s.connection(timed)
 	if err != nil {
 		return &ConnectError{Source: s.name, Err: err}
 	}
@@ -180,7 +184,7 @@ func (s *sqlite) popIdle() *sqliteConn {
 // connection returns an idle connection to the file that is at the path now,
 // or a new one. An application may put another file in its place, and what is
 // open would stay the old one for ever.
-func (s *sqlite) connection() (*sqliteConn, error) {
+func (s *sqlite) connection(ctx context.Context) (*sqliteConn, error) {
 	file, err := os.Stat(s.path)
 	if err != nil {
 		return nil, fmt.Errorf("find database: %w", err)
@@ -194,5 +198,15 @@ func (s *sqlite) connection() (*sqliteConn, error) {
 		}
 		c.close()
 	}
-	return openSQLiteConn(s.path, file)
+	c, err := openSQLiteConn(s.path, file, s.limit)
+	if err != nil {
+		return nil, err
+	}
+	for i, statement := range s.startup {
+		if err := c.query(ctx, statement, func(*Row) error { return nil }); err != nil {
+			c.close()
+			return nil, startupError(i, err)
+		}
+	}
+	return c, nil
 }

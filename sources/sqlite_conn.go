@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"os"
 	"strings"
@@ -28,7 +29,8 @@ type sqliteConn struct {
 	bad    bool // not to be used again
 	locked bool // the query under way waits for another connection's lock
 
-	bystander bool // makes no files
+	bystander bool  // makes no files
+	longest   int32 // bytes of a value or row that SQLite makes
 }
 
 const (
@@ -40,9 +42,11 @@ const (
 )
 
 // openSQLiteConn opens the file at path, and no character in the path has a
-// meaning. Nothing is read yet.
-func openSQLiteConn(path string, file os.FileInfo) (*sqliteConn, error) {
+// meaning, for results of up to limit bytes. Nothing is read yet.
+func openSQLiteConn(path string, file os.FileInfo, limit int64) (*sqliteConn, error) {
 	c := &sqliteConn{tls: libc.NewTLS(), file: file, bystander: bystander(file)}
+	// A result that is small may be made of rows that are not.
+	c.longest = int32(min(max(limit, maxMessage), math.MaxInt32))
 	var (
 		flags int32 = sqlite3.SQLITE_OPEN_READONLY | sqlite3.SQLITE_OPEN_NOMUTEX
 		spelt       = path
@@ -72,6 +76,7 @@ func openSQLiteConn(path string, file os.FileInfo) (*sqliteConn, error) {
 	sqlite3.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
 	// ATTACH would reach other files, and with its own URI could create them.
 	sqlite3.Xsqlite3_limit(c.tls, c.db, sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+	sqlite3.Xsqlite3_limit(c.tls, c.db, sqlite3.SQLITE_LIMIT_LENGTH, c.longest)
 	return c, nil
 }
 
@@ -110,7 +115,7 @@ func (c *sqliteConn) query(ctx context.Context, sql string, each func(*Row) erro
 			rows++
 			c.decodeRow(stmt)
 			if err := each(&c.row); err != nil {
-				return &rowError{err}
+				return err
 			}
 		case rc == sqlite3.SQLITE_DONE:
 			return nil
@@ -280,6 +285,9 @@ func (e *sqliteError) unreachable() bool {
 // failure returns the error for rc, in SQLite's words. A connection that saw
 // one which is not about the statement alone is not used again.
 func (c *sqliteConn) failure(rc int32) error {
+	if rc == sqlite3.SQLITE_TOOBIG {
+		return &limitError{int64(c.longest)}
+	}
 	if rc&0xff != sqlite3.SQLITE_ERROR {
 		c.bad = true
 	}
