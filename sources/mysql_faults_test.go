@@ -71,6 +71,29 @@ func TestMySQLRestart(t *testing.T) {
 	servers.Eventually(t, "the source comes back", back)
 }
 
+// A connection that ends in the middle of a result fails the query, which is not
+// run again.
+func TestMySQLCutInTheMiddle(t *testing.T) {
+	m := sharedMariaDB.Get(t)
+	p := startProxy(t, m.Addr())
+	s := open(t, through(t, mysqlSource(m, m.Account(t, documented)), p))
+	rows := 0
+	err := s.Query(t.Context(), query("SELECT seq, repeat('x', 1000) FROM seq_1_to_100000"), func(*sources.Row) error {
+		if rows++; rows == 100 {
+			p.cut()
+		}
+		return nil
+	})
+	if err == nil || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "connection ended during the statement") {
+		t.Errorf("%d rows, error %v", rows, err)
+	}
+	wantOnce(t, err, "maria")
+	if _, dials := p.counts(); dials != 1 {
+		t.Errorf("%d connections", dials)
+	}
+	read(t, s, "SELECT 1")
+}
+
 // A server that hangs holds neither the query nor Close up, and goes on when it
 // is back.
 func TestMySQLHangs(t *testing.T) {

@@ -225,6 +225,29 @@ func TestMySQLKillsOutsideTheCap(t *testing.T) {
 	servers.Eventually(t, "the killing connections are gone", func() bool { return m.Connections(t, user) == 1 })
 }
 
+// A function that takes the server's kill for an early end has run for too long
+// all the same.
+func TestMySQLEarlyEnd(t *testing.T) {
+	m := sharedMariaDB.Get(t)
+	user := m.Account(t, documented)
+	s := open(t, mysqlSource(m, user))
+	q := query("SELECT BENCHMARK(1000000000000, MD5(1))")
+	q.Timeout = 200 * time.Millisecond
+	if err := s.Query(t.Context(), q, ignore); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("over its limit: error is %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	q.Timeout = time.Minute
+	go func() { done <- s.Query(ctx, q, ignore) }()
+	servers.Eventually(t, "the query runs", func() bool { return m.Running(t, user) > 0 })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: error is %v", err)
+	}
+	servers.Eventually(t, "the query has left", func() bool { return m.Running(t, user) == 0 })
+}
+
 // What a DBA kills, failed; it is not run again.
 func TestMySQLKilledByOthers(t *testing.T) {
 	m := sharedMariaDB.Get(t)
