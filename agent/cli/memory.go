@@ -13,10 +13,14 @@ import (
 )
 
 // garbage is how much of it there may be before it is collected, in percent of
-// what is alive: half of Go's default. The agent holds on to what it knows of
-// its series and a sample leaves nothing behind, so garbage is slow to come,
-// and to collect it twice as often costs hardly any CPU.
-const garbage = 50
+// what is alive: a third of Go's default. The agent holds on to what it knows
+// of its series and a sample leaves nothing behind, so garbage is slow to come,
+// and to collect it three times as often costs hardly any CPU.
+const garbage = 30
+
+// profileRate is of how many bytes allocated one is in a profile of the heap:
+// Go's default.
+const profileRate = 512 << 10
 
 // limitMemory keeps the heap small for an agent that shares its machine with a
 // database, and makes the garbage collector work harder before the process

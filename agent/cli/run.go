@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -30,6 +31,10 @@ func addRun(app *kingpin.Application) (string, command) {
 			return fmt.Errorf("listen on --web.listen-address: %w", err)
 		}
 		limitMemory()
+		forgetStart()
+		if *pprof {
+			runtime.MemProfileRate = profileRate
+		}
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
