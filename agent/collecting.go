@@ -51,7 +51,9 @@ func (a *Agent) openClient(s config.Source) (*client, error) {
 	if s.Type == config.TypePrometheus {
 		c.exposition, err = sources.OpenExposition(s)
 	} else {
-		c.database, err = sources.Open(s, sources.Options{Logger: a.logger, Waited: a.metrics.Waited(s.Name)})
+		o := sources.Options{Logger: a.logger}
+		a.metrics.Connections(s.Name, &o)
+		c.database, err = sources.Open(s, o)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open source %s: %w", s.Name, err)

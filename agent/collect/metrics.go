@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"sql2metrics/sources"
 )
 
 // Metrics are the self metrics of all workers of an agent.
@@ -21,6 +23,8 @@ type Metrics struct {
 	skipped     *prometheus.CounterVec
 	up          *prometheus.GaugeVec
 	waits       *prometheus.CounterVec
+	opened      *prometheus.CounterVec
+	connections *prometheus.GaugeVec
 	discarded   prometheus.Counter
 
 	mu    sync.Mutex
@@ -61,6 +65,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sql2metrics_source_connection_wait_seconds_total",
 			Help: "Time that queries waited because all connections of the source were busy.",
 		}, []string{"source"}),
+		opened: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sql2metrics_source_connections_opened_total",
+			Help: "Connections to the server that were opened.",
+		}, []string{"source"}),
+		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sql2metrics_source_connections",
+			Help: "Connections to the server, by state: busy with a query, or idle.",
+		}, []string{"source", "state"}),
 		discarded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sql2metrics_query_results_discarded_total",
 			Help: "Results that came when a reload had replaced the query, or the agent was stopping.",
@@ -69,7 +81,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		books: &books{all: map[bookName]*book{}},
 	}
 	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.series,
-		m.nulls, m.resets, m.truncated, m.errors, m.skipped, m.up, m.waits, m.discarded, newBookCollector(m.books))
+		m.nulls, m.resets, m.truncated, m.errors, m.skipped, m.up, m.waits, m.opened, m.connections, m.discarded, newBookCollector(m.books))
 	return m
 }
 
@@ -134,11 +146,17 @@ func (m *Metrics) sourceUp(source string) prometheus.Gauge {
 	return m.up.WithLabelValues(source)
 }
 
-// Waited returns what is to be told how long queries of a source waited for a
-// connection, as [sources.Options] say.
-func (m *Metrics) Waited(source string) func(time.Duration) {
+// Connections makes o tell of the connections of a source, and of how long its
+// queries waited for one.
+func (m *Metrics) Connections(source string, o *sources.Options) {
 	seconds := m.waits.WithLabelValues(source)
-	return func(d time.Duration) { seconds.Add(d.Seconds()) }
+	o.Waited = func(d time.Duration) { seconds.Add(d.Seconds()) }
+	o.Opened = m.opened.WithLabelValues(source).Inc
+	states := map[sources.ConnectionState]prometheus.Gauge{}
+	for _, state := range []sources.ConnectionState{sources.ConnectionIdle, sources.ConnectionBusy} {
+		states[state] = m.connections.WithLabelValues(source, string(state))
+	}
+	o.Connections = func(state sources.ConnectionState, by int) { states[state].Add(float64(by)) }
 }
 
 func (m *Metrics) forgetSourceUp(source string) {
@@ -147,6 +165,8 @@ func (m *Metrics) forgetSourceUp(source string) {
 	if m.left(source) {
 		m.up.DeleteLabelValues(source)
 		m.waits.DeleteLabelValues(source)
+		m.opened.DeleteLabelValues(source)
+		m.connections.DeletePartialMatch(prometheus.Labels{"source": source})
 	}
 }
 
