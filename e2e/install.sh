@@ -12,12 +12,14 @@ compiles_c() { echo 'int main(void) { return 0; }' | gcc -x c -o /dev/null - 2>/
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' && compgen -G '/usr/lib/postgresql/*/bin/pgbench'; }
 has_mariadb() { [ -x /usr/sbin/mariadbd ] && command -v mariadb-install-db; }
 has_clickhouse() { [ -x /usr/sbin/clickhouse-server ] || command -v clickhouse-server; }
+has_redis() { command -v redis-server && command -v redis-sentinel; }
 has_pgbouncer() { [ -x /usr/sbin/pgbouncer ]; }
 
 missing=()
 compiles_c || missing+=(gcc libc6-dev)
 has_postgres >/dev/null || missing+=(postgresql)
 has_mariadb >/dev/null || missing+=(mariadb-server)
+has_redis >/dev/null || missing+=(redis-server redis-sentinel)
 has_pgbouncer || missing+=(pgbouncer)
 has_clickhouse >/dev/null || missing+=(clickhouse-server)
 for package in "$@"; do
