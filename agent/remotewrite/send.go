@@ -18,8 +18,7 @@ type flight struct {
 	inFlight bool
 
 	protocol config.Protocol // of body
-	message  []byte          // the encoded request
-	body     []byte          // message as snappy block; empty: not compressed yet
+	body     []byte          // the encoded request as snappy block
 	answer   answer
 	took     time.Duration
 }
@@ -156,8 +155,10 @@ func (s *Shipper) take(i int, now time.Time) *flight {
 		return nil
 	}
 	f.request = i
-	f.message = s.encoder.append(f.message[:0], version, &s.window, p)
-	f.body = f.body[:0]
+	s.message = s.encoder.append(s.message[:0], version, &s.window, p)
+	// A flight keeps its bytes, and Snappy wants room for the worst case.
+	s.block = s2.EncodeSnappy(s.block[:cap(s.block)], s.message)
+	f.body = append(f.body[:0], s.block...)
 	return f
 }
 
@@ -178,9 +179,6 @@ func (s *Shipper) flightOf(i int) *flight {
 // fly makes one attempt. It runs beside other flights and touches nothing but
 // its own.
 func (s *Shipper) fly(ctx context.Context, f *flight) {
-	if len(f.body) == 0 {
-		f.body = s2.EncodeSnappy(f.body[:cap(f.body)], f.message)
-	}
 	start := time.Now()
 	f.answer = s.client.post(ctx, f.protocol, f.body)
 	f.took = time.Since(start)

@@ -55,6 +55,8 @@ type Shipper struct {
 	outcome outcome   // of the answered requests of window
 	flights []*flight
 	encoder encoder
+	message []byte // scratch: the request that was encoded last
+	block   []byte // scratch: message as snappy block
 
 	metadata   metadataSender
 	deadLetter *DeadLetter
