@@ -31,7 +31,6 @@ func addRun(app *kingpin.Application) (string, command) {
 			return fmt.Errorf("listen on --web.listen-address: %w", err)
 		}
 		limitMemory()
-		forgetStart()
 		if *pprof {
 			runtime.MemProfileRate = profileRate
 		}
