@@ -37,6 +37,7 @@ func openRedis(s config.Source, o Options, now func() time.Time) (Source, error)
 		}),
 		query: r.run,
 		ping:  r.answer,
+		facts: r.facts,
 	}
 	return r, nil
 }

@@ -32,6 +32,7 @@ type redisNode struct {
 	buffer  replyBuffer
 	role    string                // as the server told it at login; empty if it is too old to
 	flags   map[string]redisFlags // of the commands that were asked for
+	version string                // once it was asked for
 	ready   bool                  // the database is selected
 	ended   atomic.Bool           // nothing more can be said on it
 }

@@ -40,6 +40,9 @@ func (s redisStatement) name() string {
 
 // parseRedis reads a statement and refuses what no server would be asked for.
 func parseRedis(text string) (redisStatement, error) {
+	if strings.Contains(text, "{{cursor}}") {
+		return redisStatement{}, errors.New("{{cursor}} means nothing in Redis; write a command that gives all there is")
+	}
 	words, err := redisWords(text)
 	if err != nil {
 		return redisStatement{}, err

@@ -126,6 +126,7 @@ func TestRedisStatementsRefused(t *testing.T) {
 		"HSCAN h 0":                  "HGETALL",
 		"XREAD BLOCK 0 STREAMS s $":  "XREAD is not run",
 		"MEMORY PURGE":               "does not read",
+		"XRANGE s ({{cursor}} +":     "{{cursor}} means nothing",
 		"LLEN MATCH":                 "MATCH without a pattern",
 		"LLEN MATCH a* MATCH b*":     "a second MATCH",
 		"LLEN MATCH a* LIMIT 0":      "LIMIT 0",

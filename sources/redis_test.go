@@ -232,3 +232,30 @@ func TestRedisResultLimit(t *testing.T) {
 		}
 	}
 }
+
+func TestRedisGates(t *testing.T) {
+	t.Parallel()
+	master, replica := servers.Redis(t), servers.Redis(t)
+	replica.Do(t, "REPLICAOF", master.Host, master.Port)
+	for name, test := range map[string]struct {
+		server   *servers.RedisServer
+		requires config.Requires
+		want     string // part of the error
+	}{
+		"primary":          {master, config.Requires{Role: config.RolePrimary}, ""},
+		"no replica":       {master, config.Requires{Role: config.RoleReplica}, "role replica, and the server is a primary"},
+		"replica":          {replica, config.Requires{Role: config.RoleReplica}, ""},
+		"no such module":   {master, config.Requires{Extensions: []string{"bloom"}}, "extension bloom, which is not installed"},
+		"version":          {master, config.Requires{Version: versions(t, ">=6")}, ""},
+		"version too high": {master, config.Requires{Version: versions(t, ">=99")}, "server_version >=99, and the server has "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := query("PING")
+			q.Requires = test.requires
+			err := open(t, redisSource(test.server)).Query(t.Context(), q, ignore)
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, new(*sources.NotApplicableError)) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error is %v, want %s", err, test.want)
+			}
+		})
+	}
+}
