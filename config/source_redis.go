@@ -4,9 +4,13 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-const defaultRedisPort = 6379
+const (
+	defaultRedisPort    = 6379
+	defaultSentinelPort = 26379
+)
 
 // redisFields are those of a server but for the statements that it has none of.
 func redisFields() []string {
@@ -36,7 +40,14 @@ func (s *source) finishRedis(int) {
 		}
 		return
 	}
-	s.finishAddress(defaultRedisPort)
+	if s.Instance == "" && strings.HasPrefix(s.Host, "/") {
+		s.Instance = s.Host
+	}
+	port := defaultRedisPort
+	if s.SentinelMaster != "" {
+		port = defaultSentinelPort
+	}
+	s.finishAddress(port)
 	if s.Database == "" {
 		s.Database = "0"
 	}
