@@ -26,7 +26,8 @@ type redisNode struct {
 	address string
 	client  *redis.Client
 	conn    *redis.Conn
-	socket  net.Conn // under TLS, if there is any
+	raw     net.Conn // as the system has it
+	socket  net.Conn // the same, tracked
 	guard   *redisGuard
 	limit   int64 // bytes of a reply
 	buffer  replyBuffer
@@ -55,7 +56,7 @@ func dialRedisNode(ctx context.Context, s config.Source, address string, login r
 	if err != nil {
 		return nil, err
 	}
-	n := &redisNode{address: address, socket: all.track(raw), limit: maxMessage, flags: make(map[string]redisFlags)}
+	n := &redisNode{address: address, raw: raw, socket: all.track(raw), limit: maxMessage, flags: make(map[string]redisFlags)}
 	if s.MaxResultBytes > 0 {
 		n.limit = s.MaxResultBytes
 	}
@@ -253,11 +254,7 @@ func (n *redisNode) isOpen() bool {
 	if n.ended.Load() {
 		return false
 	}
-	tracked, ok := n.socket.(*socket)
-	if !ok {
-		return true
-	}
-	system, ok := tracked.Conn.(syscall.Conn)
+	system, ok := n.raw.(syscall.Conn)
 	if !ok {
 		return true
 	}
