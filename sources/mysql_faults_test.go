@@ -100,7 +100,7 @@ func TestMySQLHangs(t *testing.T) {
 	m := servers.MySQL(t)
 	user := m.Account(t, documented)
 	c := mysqlSource(m, user)
-	c.Timeout = 300 * time.Millisecond
+	c.Timeout = 2 * time.Second
 	s := open(t, c)
 	read(t, s, "SELECT 1")
 	if err := m.Pause(); err != nil {

@@ -236,6 +236,7 @@ func TestMySQLEarlyEnd(t *testing.T) {
 	if err := s.Query(t.Context(), q, ignore); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("over its limit: error is %v", err)
 	}
+	id := read(t, s, "SELECT CONNECTION_ID()")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	q.Timeout = time.Minute
@@ -244,6 +245,10 @@ func TestMySQLEarlyEnd(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error is %v", err)
+	}
+	// The kill may have come when there was nothing to kill any more.
+	if got := read(t, s, "SELECT CONNECTION_ID()"); cmp.Equal(got, id) {
+		t.Errorf("connection %v is used again after a kill that it did not tell of", got)
 	}
 	servers.Eventually(t, "the query has left", func() bool { return m.Running(t, user) == 0 })
 }

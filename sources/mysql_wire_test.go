@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/google/go-cmp/cmp"
 
 	"sql2metrics/config"
@@ -237,6 +238,46 @@ func TestMySQLBrokenResults(t *testing.T) {
 			wantOnce(t, err, "my")
 			t.Log(err)
 		})
+	}
+}
+
+// A row that is too long is given up before it is read to its end, which may
+// never come.
+func TestMySQLEndlessRow(t *testing.T) {
+	const limit = 1 << 20
+	columns := mysqlPackets(1, mysqlColumns(1)...)
+	w := &mysqlWire{answer: func(statement string) []byte {
+		if strings.HasSuffix(statement, "SELECT 1") {
+			return append(append(columns, 0xff, 0xff, 0xff, 4), make([]byte, 2*limit)...)
+		}
+		return nil
+	}}
+	s := open(t, through(t, config.Source{Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, MaxResultBytes: limit, Timeout: 5 * time.Second},
+		fakeServer(t, w.serve)))
+	err := s.Query(t.Context(), query("SELECT 1"), ignore)
+	if err == nil || !strings.Contains(err.Error(), "limit of 1048576 bytes") {
+		t.Errorf("error is %v", err)
+	}
+	wantOnce(t, err, "my")
+}
+
+// A connection on which something came that is no answer is not used again: what
+// comes next may be the rest of it.
+func TestMySQLOutOfStep(t *testing.T) {
+	w := &mysqlWire{answer: func(statement string) []byte {
+		if strings.HasSuffix(statement, "SELECT 1") {
+			return mysqlPackets(1, append(mysqlColumns(1), []byte("\x09word"), mysqlEOF)...)
+		}
+		return nil
+	}}
+	s := openWire(t, w)
+	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.Is(err, mysql.ErrMalformPkt) {
+		t.Errorf("error is %v", err)
+	}
+	before := len(w.since(0))
+	read(t, s, "SELECT 2")
+	if got := w.since(before); len(got) < 2 || !strings.HasPrefix(got[0], "SET ") {
+		t.Errorf("the next query has the server run %q, and not on a new connection", got)
 	}
 }
 
