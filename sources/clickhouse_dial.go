@@ -6,11 +6,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"sql2metrics/config"
@@ -212,8 +214,8 @@ func (e *chDialError) Unwrap() []error { return e.failed }
 
 // chExplain says where to a connection failed and what to do about it.
 func chExplain(ctx context.Context, err error, address string, s config.Source) error {
-	if errors.As(err, new(*net.OpError)) && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = errors.New("no answer in time; is the port right? native is 9000, with TLS 9440, HTTP is 8123, with TLS 8443")
+	if errors.As(err, new(*net.OpError)) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = errNoAnswer
 	}
 	hint := chHint(err, s)
 	if hint != "" {
@@ -226,6 +228,8 @@ func chExplain(ctx context.Context, err error, address string, s config.Source) 
 	}
 	return explained
 }
+
+var errNoAnswer = errors.New("no answer in time")
 
 func chHint(err error, s config.Source) string {
 	var (
@@ -247,6 +251,8 @@ func chHint(err error, s config.Source) string {
 		return "check host"
 	case errors.As(err, &record):
 		return "the port has no TLS: native with TLS is 9440, HTTP with TLS 8443"
+	case errors.Is(err, errNoAnswer), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return "is the port right? Native is 9000, with TLS 9440; HTTP is 8123, with TLS 8443"
 	case strings.Contains(err.Error(), "connection refused"):
 		return "is the server running, and listening there?"
 	}

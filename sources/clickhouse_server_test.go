@@ -1,0 +1,268 @@
+package sources_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
+	"sql2metrics/sources"
+)
+
+// reader is the account of tests with a server of their own.
+var reader = servers.Account{Name: "reader", Password: "first", Readonly: 2}
+
+func readerSource(ch *servers.ClickHouse, protocol config.SourceProtocol) config.Source {
+	c := chSource(ch, protocol, reader.Name)
+	c.Password = config.NewSecret(reader.Password)
+	c.Timeout = 2 * time.Second
+	return c
+}
+
+// A restart of the server costs no round, and one that hangs costs its time-out.
+func TestClickHouseComesBack(t *testing.T) {
+	ch := servers.ClickHouseServer(t, reader)
+	for _, protocol := range []config.SourceProtocol{config.ProtocolNative, config.ProtocolHTTP} {
+		t.Run(string(protocol), func(t *testing.T) {
+			s := open(t, readerSource(ch, protocol))
+			read(t, s, "SELECT 1")
+			if err := errors.Join(ch.Stop(), ch.Start()); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, s, "SELECT 2"); !cmp.Equal(got, []string{"2"}) {
+				t.Errorf("after a restart: %v", got)
+			}
+
+			if err := ch.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			q := query("SELECT 3")
+			q.Timeout = 200 * time.Millisecond
+			if err := s.Query(t.Context(), q, ignore); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("while it is paused: %v", err)
+			}
+			if err := ch.Resume(); err != nil {
+				t.Fatal(err)
+			}
+			// The attempt to kill the query has not failed a login, so there is no
+			// pause to wait for.
+			if got := read(t, s, "SELECT 4"); !cmp.Equal(got, []string{"4"}) {
+				t.Errorf("after a pause: %v", got)
+			}
+			ch.WaitIdle(t, reader.Name)
+		})
+	}
+}
+
+// A query whose connection hears nothing any more is killed by its id, on a
+// connection of its own.
+func TestClickHouseKillsWhatOutlives(t *testing.T) {
+	ch := servers.ClickHouseServer(t, reader)
+	var connections atomic.Int32
+	ended := make(chan struct{})
+	deaf := fakeServer(t, func(c net.Conn) {
+		server, err := net.Dial("tcp", ch.Addr())
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		go func() { _, _ = io.Copy(c, server) }()
+		if connections.Add(1) > 1 {
+			_, _ = io.Copy(server, c)
+			return
+		}
+		// What follows the slow query is swallowed, and nobody hangs up.
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				break
+			}
+			_, _ = server.Write(buf[:n])
+			if strings.Contains(string(buf[:n]), "system.numbers") {
+				swallow(c)
+				break
+			}
+		}
+		<-ended
+	})
+	t.Cleanup(func() { close(ended) })
+	c := through(t, readerSource(ch, config.ProtocolNative), deaf)
+	c.MaxConnections = 1
+	s := open(t, c)
+	q := query("SELECT number FROM system.numbers WHERE number + 1 = 0")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for ch.Running(t, reader.Name) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+	}()
+	if err := s.Query(ctx, q, ignore); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+	if n := ch.Running(t, reader.Name); n != 0 {
+		t.Errorf("%d queries run on", n)
+	}
+	if n := connections.Load(); n != 2 {
+		t.Errorf("%d connections, want one beyond the cap", n)
+	}
+}
+
+// The first address at which a server answers is taken. One that refuses the
+// login is not answered by asking the next.
+func TestClickHouseFailover(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, ch *servers.ClickHouse, protocol config.SourceProtocol) {
+		c := chSource(ch, protocol, "reader0")
+		live := startProxy(t, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+		silent := fakeServer(t, swallow)
+		closing := fakeServer(t, func(net.Conn) {})
+		c.Host, c.Port, c.Timeout = "", 0, 2*time.Second
+		c.Addresses = []string{"127.0.0.1:1", closing.Addr().String(), silent.Addr().String(), live.Addr().String()}
+		s := open(t, c)
+		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
+			t.Errorf("got %v", got)
+		}
+
+		c.Addresses = []string{"127.0.0.1:1", live.Addr().String(), live.Addr().String()}
+		c.Password = config.NewSecret("wrong")
+		_, before := live.counts()
+		err := open(t, c).Query(t.Context(), query("SELECT 1"), ignore)
+		if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1 as user reader0") || !strings.Contains(err.Error(), "check user and password") {
+			t.Errorf("error is %v", err)
+		}
+		if _, after := live.counts(); after != before+1 {
+			t.Errorf("%d logins were tried, want one", after-before)
+		}
+	})
+}
+
+// A password that was rotated is read again: the next connection works.
+func TestClickHouseRotation(t *testing.T) {
+	ch := servers.ClickHouseServer(t, reader)
+	for _, protocol := range []config.SourceProtocol{config.ProtocolNative, config.ProtocolHTTP} {
+		t.Run(string(protocol), func(t *testing.T) {
+			file := tempFile(t, []byte(string(protocol)+" one\n"))
+			ch.SetPassword(t, reader.Name, string(protocol)+" one")
+			c := readerSource(ch, protocol)
+			c.Password, c.PasswordFile = config.Secret{}, file
+			c.MaxConnectionLifetime = time.Nanosecond
+			s := open(t, c)
+			read(t, s, "SELECT 1")
+
+			ch.SetPassword(t, reader.Name, string(protocol)+" two")
+			err := s.Query(t.Context(), query("SELECT 1"), ignore)
+			if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "check user and password") {
+				t.Errorf("with the old password: %v", err)
+			}
+			if err := os.WriteFile(file, []byte(string(protocol)+" two\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			// Whoever holds a connection of a pause after a failed connect waits
+			// for it; a file that changed ends the pause of a login.
+			servers.Eventually(t, "the new password is used", func() bool {
+				return s.Query(t.Context(), query("SELECT 1"), ignore) == nil
+			})
+		})
+	}
+}
+
+func TestClickHouseTLS(t *testing.T) {
+	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
+	cert, key := ca.issue(t, "db.example")
+	ch := servers.ClickHouseTLS(t, tempFile(t, cert), tempFile(t, key), reader)
+	for name, test := range map[string]struct {
+		tls  config.TLS
+		port int
+		want string // part of the error
+	}{
+		"require":            {config.TLS{Mode: "require"}, ch.SecurePort, ""},
+		"verify-ca":          {config.TLS{Mode: "verify-ca", CAFile: ca.file}, ch.SecurePort, ""},
+		"verify-full":        {config.TLS{Mode: "verify-full", CAFile: ca.file, ServerName: "db.example"}, ch.SecurePort, ""},
+		"another name":       {config.TLS{Mode: "verify-full", CAFile: ca.file, ServerName: "db.other"}, ch.SecurePort, "set tls_config.server_name"},
+		"another authority":  {config.TLS{Mode: "verify-full", CAFile: other.file, ServerName: "db.example"}, ch.SecurePort, "check tls_config.ca_file"},
+		"a port without TLS": {config.TLS{Mode: "require"}, ch.Port, "the port has no TLS"},
+		"no TLS at its port": {config.TLS{Mode: "disable"}, ch.SecurePort, "port"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := readerSource(ch, config.ProtocolNative)
+			c.TLS, c.Port = test.tls, test.port
+			err := open(t, c).Query(t.Context(), query("SELECT 1"), ignore)
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error is %v, want %s", err, test.want)
+			}
+		})
+	}
+
+	t.Run("files are read again", func(t *testing.T) {
+		file := tempFile(t, pemBlock("CERTIFICATE", other.cert.Raw))
+		c := readerSource(ch, config.ProtocolNative)
+		c.TLS, c.Port = config.TLS{Mode: "verify-ca", CAFile: file}, ch.SecurePort
+		s := open(t, c)
+		if err := s.Ping(t.Context()); err == nil {
+			t.Error("a certificate of another authority is taken")
+		}
+		if err := os.WriteFile(file, pemBlock("CERTIFICATE", ca.cert.Raw), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		servers.Eventually(t, "the new authority is trusted", func() bool { return s.Ping(t.Context()) == nil })
+	})
+}
+
+func TestClickHouseConnectionCap(t *testing.T) {
+	ch := servers.ClickHouseServer(t, reader)
+	s := open(t, readerSource(ch, config.ProtocolNative))
+	done := make(chan error)
+	const callers = 8
+	for range callers {
+		go func() {
+			var err error
+			for range 20 {
+				err = errors.Join(err, s.Query(context.Background(), query("SELECT sleep(0.01)"), ignore))
+			}
+			done <- err
+		}()
+	}
+	most := 0
+	for ended := 0; ended < callers; {
+		select {
+		case err := <-done:
+			ended++
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			most = max(most, ch.Connections(t))
+		}
+	}
+	if most != 2 {
+		t.Errorf("%d connections at a time, want 2", most)
+	}
+}
+
+func TestClickHouseStartupSQL(t *testing.T) {
+	ch := sharedClickHouse.Get(t)
+	c := chSource(ch, config.ProtocolNative, "reader2")
+	c.StartupSQL = []string{"SET max_threads = 3", "SET max_block_size = 777"}
+	got := read(t, open(t, c), "SELECT value FROM system.settings WHERE name IN ('max_threads', 'max_block_size') ORDER BY name")
+	if diff := cmp.Diff([]string{"777", "3"}, got); diff != "" {
+		t.Error(diff)
+	}
+	c.StartupSQL = []string{"SET nothing = 3"}
+	if err := open(t, c).Ping(t.Context()); !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "startup_sql") {
+		t.Errorf("error is %v", err)
+	}
+}
