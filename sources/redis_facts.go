@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"bytes"
 	"context"
 
 	"sql2metrics/config"
@@ -67,12 +66,10 @@ func (n *redisNode) infoField(ctx context.Context, section, field string) (strin
 	if err != nil {
 		return "", err
 	}
-	var found string
-	err = pairs(text, ":", "\n", func(name, value []byte) error {
-		if string(bytes.TrimSpace(name)) == field {
-			found = string(value)
+	for name, value := range pairs(text, ":", "\n") {
+		if string(name) == field {
+			return string(value), nil
 		}
-		return nil
-	})
-	return found, err
+	}
+	return "", nil
 }

@@ -2,6 +2,8 @@ package sources
 
 import (
 	"bytes"
+	"iter"
+	"slices"
 	"strings"
 )
 
@@ -38,38 +40,39 @@ func (p infoPart) row(section, field []byte) ([]byte, bool) {
 	return name, true
 }
 
-// infoText goes through the fields of INFO. nested is nil for a plain one.
-func infoText(text []byte, each func(section, field, value []byte, nested *infoPart, row []byte) error) error {
-	var section []byte
-	for len(text) > 0 {
-		var line []byte
-		line, text, _ = bytes.Cut(text, []byte("\n"))
-		line = bytes.TrimRight(line, "\r")
-		if title, is := bytes.CutPrefix(line, []byte("# ")); is {
-			section = title
-			if err := each(section, nil, nil, nil, nil); err != nil {
-				return err
+// infoLine is a line of INFO.
+type infoLine struct {
+	section      []byte
+	field, value []byte    // nil for the section's title
+	part         *infoPart // whose row the field is; nil: it is a plain one
+	row          []byte    // its name
+}
+
+// infoLines goes through INFO.
+func infoLines(text []byte) iter.Seq[infoLine] {
+	return func(yield func(infoLine) bool) {
+		var section []byte
+		for line := range bytes.Lines(text) {
+			line = bytes.TrimRight(line, "\r\n")
+			l := infoLine{section: section}
+			if title, is := bytes.CutPrefix(line, []byte("# ")); is {
+				section, l.section = title, title
+			} else {
+				var found bool
+				if l.field, l.value, found = bytes.Cut(line, []byte(":")); !found {
+					continue
+				}
+				for i := range infoParts {
+					if name, is := infoParts[i].row(section, l.field); is {
+						l.part, l.row = &infoParts[i], name
+					}
+				}
 			}
-			continue
-		}
-		field, value, found := bytes.Cut(line, []byte(":"))
-		if !found {
-			continue
-		}
-		var (
-			nested *infoPart
-			row    []byte
-		)
-		for i := range infoParts {
-			if name, is := infoParts[i].row(section, field); is {
-				nested, row = &infoParts[i], name
+			if !yield(l) {
+				return
 			}
-		}
-		if err := each(section, field, value, nested, row); err != nil {
-			return err
 		}
 	}
-	return nil
 }
 
 // infoRows reads INFO: one row with a column for each plain field, and a row for
@@ -81,78 +84,82 @@ func infoRows(r *reply, _ []string, w *redisRows) error {
 	if err != nil {
 		return err
 	}
-	var f fields
-	err = infoText(text, func(section, field, value []byte, nested *infoPart, _ []byte) error {
-		if field != nil && nested == nil {
-			f.add(string(field), TextValue(value))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	plain := len(f.names)
-	columns := f.names
-	known := make(map[string]int, 2*plain)
-	for i, name := range columns {
-		known[name] = i
-	}
-	column := func(name string) {
-		if _, there := known[name]; !there {
-			known[name] = len(columns)
-			columns = append(columns, name)
-		}
-	}
-	_ = infoText(text, func(section, field, value []byte, nested *infoPart, _ []byte) error {
-		for _, p := range infoParts {
-			if field == nil && string(section) == p.section {
-				for _, name := range p.columns {
-					column(name)
-				}
-			}
-		}
-		if nested != nil {
-			_ = pairs(value, "=", ",", func(name, _ []byte) error { column(string(name)); return nil })
-		}
-		return nil
-	})
+	columns, plain := infoColumns(text)
 	if plain > 0 {
 		w.begin(columns...)
-		for i, v := range f.values {
-			w.setNamed(i, []byte(f.names[i]), v)
+		at := 0
+		for l := range infoLines(text) {
+			if l.field != nil && l.part == nil {
+				w.setNamed(at, l.field, TextValue(l.value))
+				at++
+			}
 		}
 		if err := w.emit(); err != nil {
 			return err
 		}
 	}
-	return infoText(text, func(_, _, value []byte, nested *infoPart, row []byte) error {
-		if nested == nil {
-			return nil
-		}
-		w.begin(columns...)
-		w.setNamed(known[nested.columns[0]], []byte(nested.columns[0]), TextValue(row))
-		_ = pairs(value, "=", ",", func(name, value []byte) error {
-			w.setNamed(known[string(name)], name, TextValue(value))
-			return nil
-		})
-		return w.emit()
-	})
-}
-
-// pairs goes through a text of names and values.
-func pairs(text []byte, between, behind string, each func(name, value []byte) error) error {
-	for len(text) > 0 {
-		var pair []byte
-		pair, text, _ = bytes.Cut(text, []byte(behind))
-		name, value, found := bytes.Cut(pair, []byte(between))
-		if !found {
+	for l := range infoLines(text) {
+		if l.part == nil {
 			continue
 		}
-		if err := each(name, bytes.TrimRight(value, "\r")); err != nil {
+		w.begin(columns...)
+		at := slices.Index(columns, l.part.columns[0])
+		w.setNamed(at, []byte(l.part.columns[0]), TextValue(l.row))
+		for name, value := range pairs(l.value, "=", ",") {
+			at++
+			w.setNamed(at, name, TextValue(value))
+		}
+		if err := w.emit(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// infoColumns returns the plain fields in order, how many they are, and behind
+// them the columns of the other rows: those of the sections that there are, and
+// what else a row has.
+func infoColumns(text []byte) (columns []string, plain int) {
+	known := make(map[string]bool)
+	add := func(name string) {
+		if !known[name] {
+			known[name] = true
+			columns = append(columns, name)
+		}
+	}
+	for l := range infoLines(text) {
+		if l.field != nil && l.part == nil {
+			add(string(l.field))
+		}
+	}
+	plain = len(columns)
+	for l := range infoLines(text) {
+		for _, p := range infoParts {
+			if l.field == nil && string(l.section) == p.section {
+				for _, name := range p.columns {
+					add(name)
+				}
+			}
+		}
+		if l.part != nil {
+			for name := range pairs(l.value, "=", ",") {
+				add(string(name))
+			}
+		}
+	}
+	return columns, plain
+}
+
+// pairs goes through a text of names and values.
+func pairs(text []byte, between, behind string) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for pair := range bytes.SplitSeq(text, []byte(behind)) {
+			name, value, found := bytes.Cut(pair, []byte(between))
+			if found && !yield(name, bytes.TrimRight(value, "\r\n")) {
+				return
+			}
+		}
+	}
 }
 
 // fieldsRow reads a text of names and values as one row.
@@ -187,12 +194,8 @@ func lineRows(r *reply, _ []string, w *redisRows) error {
 
 func textRow(text []byte, between, behind string, w *redisRows) error {
 	var f fields
-	err := pairs(text, between, behind, func(name, value []byte) error {
+	for name, value := range pairs(text, between, behind) {
 		f.add(string(name), TextValue(value))
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	return f.emit(w)
 }
