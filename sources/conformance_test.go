@@ -49,6 +49,7 @@ type database struct {
 var databases = map[string]func(t testing.TB) database{
 	"clickhouse": clickhouseDatabase,
 	"mysql":      mysqlDatabase,
+	"pgbouncer":  throughBouncer,
 	"postgres":   postgresDatabase,
 	"redis":      redisDatabase,
 	"sqlite":     sqliteDatabase,
@@ -90,8 +91,10 @@ func open(t testing.TB, c config.Source) sources.Source {
 	return s
 }
 
+// query is a query of its own for each statement: what a source learns about
+// one is not taken for another.
 func query(sql string) config.Query {
-	return config.Query{Name: "q", SQL: sql, Timeout: 30 * time.Second}
+	return config.Query{Name: "q", Collector: sql, SQL: sql, Timeout: 30 * time.Second}
 }
 
 // read returns the result of sql, a line per row, values as labels.
@@ -248,7 +251,11 @@ func TestCancelReachesServer(t *testing.T) {
 				}()
 				switch {
 				case sql == d.slowRows:
-					<-started
+					select {
+					case <-started:
+					case err := <-done:
+						t.Fatalf("no row came: %v", err)
+					}
 				case d.running != nil:
 					servers.Eventually(t, "the query runs", func() bool { return d.running(t) > 0 })
 				}

@@ -63,6 +63,9 @@ func newPostgres(s config.Source, o Options, now func() time.Time) *postgres {
 
 // run runs q with the result formats it is known to need.
 func (p *postgres) run(ctx context.Context, c *pgConn, q config.Query, each func(*Row) error) error {
+	if c.isConsole() {
+		return c.show(ctx, q, each)
+	}
 	id, formats := queryID{q.Collector, q.Name}, allBinary
 	if known, ok := p.formats.Load(id); ok {
 		formats = known.([]int16)
@@ -86,7 +89,11 @@ func (p *postgres) answer(ctx context.Context, c *pgConn) error {
 	ctx, cancel := withTimeout(ctx, p.source.Timeout)
 	defer cancel()
 	c.reached = false
-	err := c.Exec(ctx, comment(p.source.Name, pingName)).Close()
+	statement := comment(p.source.Name, pingName)
+	if c.isConsole() {
+		statement = "SHOW VERSION"
+	}
+	err := c.Exec(ctx, statement).Close()
 	return asTimeout(ctx, p.source.Timeout, err)
 }
 

@@ -42,7 +42,7 @@ func dialPostgres(ctx context.Context, s config.Source, all *sockets) (*pgConn, 
 		cfg.MaxProtocolMessageBodyLen = int(min(s.MaxResultBytes, maxMessage))
 	}
 	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: confirmWait}
+		return &pgCancel{conn: c}
 	}
 	dial := cfg.DialFunc
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -17,7 +17,7 @@ UNION ALL SELECT 'extension', extname FROM pg_catalog.pg_extension`
 // facts tells what the gate of q asks about the server.
 func (p *postgres) facts(ctx context.Context, c *pgConn, q config.Query) (facts, error) {
 	f := facts{version: c.ParameterStatus("server_version")}
-	if q.Requires.Role == "" && len(q.Requires.Extensions) == 0 {
+	if c.isConsole() || q.Requires.Role == "" && len(q.Requires.Extensions) == 0 {
 		return f, nil
 	}
 	ask := config.Query{Name: q.Name, SQL: postgresFacts, Timeout: q.Timeout}

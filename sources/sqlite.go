@@ -99,6 +99,9 @@ func (s *sqlite) Query(ctx context.Context, q config.Query, each func(*Row) erro
 	}
 	defer end()
 	err = s.onConn(ctx, q.Timeout, func(ctx context.Context, c *sqliteConn) error {
+		if err := c.admit(ctx, q.Requires); err != nil {
+			return err
+		}
 		return c.query(ctx, q.SQL, bounded(each, s.limit))
 	})
 	return queryError(ctx, s.name, q, err)

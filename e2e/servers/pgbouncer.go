@@ -143,7 +143,7 @@ func (b *Bouncer) Start() error {
 	return nil
 }
 
-// Stop kills pgbouncer.
+// Stop kills pgbouncer. It is an error if that ended by itself before.
 func (b *Bouncer) Stop() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,6 +152,11 @@ func (b *Bouncer) Stop() error {
 	}
 	p := b.process
 	b.process = nil
+	select {
+	case <-p.exited:
+		return fmt.Errorf("pgbouncer ended by itself: %w\n%s", p.err, p.output.String())
+	default:
+	}
 	return p.stop(syscall.SIGKILL)
 }
 

@@ -1,0 +1,157 @@
+package sources_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
+	"sql2metrics/sources"
+)
+
+// throughBouncer is postgresDatabase by way of a pgbouncer in transaction mode.
+func throughBouncer(t testing.TB) database {
+	d := postgresDatabase(t)
+	b := servers.PgBouncer(t, shared.Get(t))
+	// It keeps the last of what the server has sent until there is more.
+	d.slowRows = strings.Replace(d.slowRows, "10000", "30000", 1)
+	// Of words that stand twice, the last count.
+	d.config.DSN = config.NewSecret(fmt.Sprintf("%s host=%s port=%d", d.config.DSN.Reveal(), b.Host, b.Port))
+	return d
+}
+
+// bouncerSource is pg by way of b.
+func bouncerSource(pg *servers.PG, b *servers.Bouncer) config.Source {
+	c := pgSource(pg)
+	c.Host, c.Port = b.Host, b.Port
+	return c
+}
+
+// The server's connections are other clients' too: nothing of a query is left
+// on them.
+func TestPgbouncerSharesConnections(t *testing.T) {
+	pg := shared.Get(t)
+	b := servers.PgBouncer(t, pg)
+	s, other := open(t, bouncerSource(pg, b)), open(t, bouncerSource(pg, b))
+	for _, sql := range []string{
+		"SELECT set_config('search_path', 'pg_temp', false)",
+		"SELECT set_config('statement_timeout', '1', false)",
+		"SELECT set_config('default_transaction_read_only', 'off', false)",
+		"SELECT pg_advisory_lock(77)",
+	} {
+		read(t, s, sql)
+		for _, s := range []sources.Source{s, other} {
+			got := read(t, s, "SELECT current_setting('search_path'), (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77)")
+			if !cmp.Equal(got, []string{`"$user", public|0`}) {
+				t.Errorf("after %s: %v", sql, got)
+			}
+		}
+	}
+	if n := len(b.Console(t, "SHOW SERVERS")); n > 2 {
+		t.Errorf("%d connections to the server for queries one after the other", n)
+	}
+}
+
+// A restart of pgbouncer costs no round, and a rotated password no restart of
+// ours.
+func TestPgbouncerRestartAndRotation(t *testing.T) {
+	pg := shared.Get(t)
+	b := servers.PgBouncer(t, pg)
+	pg.Exec(t, "DROP ROLE IF EXISTS pooled", "CREATE ROLE pooled LOGIN PASSWORD 'first'")
+	b.SetPassword(t, "pooled", "first")
+	c := bouncerSource(pg, b)
+	c.User, c.Password, c.PasswordFile = "pooled", config.Secret{}, filepath.Join(t.TempDir(), "password")
+	write := func(password string) {
+		if err := os.WriteFile(c.PasswordFile, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	s := open(t, c)
+	works := func(when string) {
+		t.Helper()
+		if got := read(t, s, "SELECT current_user"); !cmp.Equal(got, []string{"pooled"}) {
+			t.Errorf("%s: %v", when, got)
+		}
+	}
+	works("at first")
+	restart := func() {
+		if err := b.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restart()
+	works("after a restart")
+
+	pg.Exec(t, "ALTER ROLE pooled PASSWORD 'second'")
+	b.SetPassword(t, "pooled", "second")
+	works("on a connection from before")
+	write("second")
+	restart()
+	works("with the new password")
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.As(err, new(*sources.ConnectError)) {
+		t.Errorf("while it is stopped: %v", err)
+	}
+}
+
+// The admin console knows the simple protocol alone.
+func TestPgbouncerConsole(t *testing.T) {
+	pg := shared.Get(t)
+	b := servers.PgBouncer(t, pg)
+	through := open(t, bouncerSource(pg, b))
+	read(t, through, "SELECT 1")
+	c := bouncerSource(pg, b)
+	c.Database = "pgbouncer"
+	s := open(t, c)
+	var pools []string
+	err := s.Query(t.Context(), query("-- the pools\nSHOW POOLS;"), func(r *sources.Row) error {
+		if !cmp.Equal(r.Columns[:3], []string{"database", "user", "cl_active"}) {
+			t.Errorf("columns %v", r.Columns)
+		}
+		if n, err := r.Values[2].Float(); err != nil || n > 1 {
+			t.Errorf("cl_active is %v, %v", n, err)
+		}
+		pools = append(pools, strings.Join(strings.Split(line(r), "|")[:2], "|"))
+		return nil
+	})
+	if diff := cmp.Diff([]string{"pgbouncer|pgbouncer", "postgres|postgres"}, pools); diff != "" || err != nil {
+		t.Errorf("pools differ (-want +got):\n%s%v", diff, err)
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, sql := range []string{"SELECT 1", "SHOW POOLS; PAUSE", "SHOW NOTHING", "PAUSE"} {
+		err := s.Query(t.Context(), query(sql), ignore)
+		if err == nil || errors.As(err, new(*sources.ConnectError)) {
+			t.Errorf("%s: error is %v", sql, err)
+			continue
+		}
+		wantOnce(t, err, c.Name)
+	}
+	stop := errors.New("enough")
+	if err := s.Query(t.Context(), query("SHOW CONFIG"), func(*sources.Row) error { return stop }); err != stop {
+		t.Errorf("error of the row function is %v", err)
+	}
+	q := query("SHOW POOLS")
+	q.Requires.Version = versions(t, ">=1.5 <2")
+	if err := s.Query(t.Context(), q, ignore); err != nil {
+		t.Error(err)
+	}
+	q.Requires.Role = config.RolePrimary
+	if err := s.Query(t.Context(), q, ignore); !errors.As(err, new(*sources.NotApplicableError)) {
+		t.Errorf("a console has the role %v", err)
+	}
+	read(t, through, "SELECT 1")
+}
