@@ -39,7 +39,10 @@ func (b *chBlock) decode(r *chReader, revision uint64) error {
 		return err
 	}
 	if columns == 0 {
-		return nil // this is how the end of what a client sends looks, echoed
+		if rows != 0 {
+			return chMalformed("rows without columns")
+		}
+		return nil
 	}
 	first := len(b.columns) == 0
 	if !first && int(columns) != len(b.columns) {
