@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -141,7 +142,7 @@ func (c *pgConn) query(ctx context.Context, source string, q config.Query, forma
 	if pgCode(err) == queryCanceled && ctx.Err() == nil && time.Since(started) >= q.Timeout {
 		return &timeoutError{q.Timeout}
 	}
-	return asLimit(asTimeout(ctx, q.Timeout, err))
+	return asConflict(asLimit(asTimeout(ctx, q.Timeout, err)))
 }
 
 // readRows hands on the rows of the third statement in pl.
@@ -186,10 +187,19 @@ type formatsError struct{ wanted []int16 }
 
 func (e *formatsError) Error() string { return "result has columns in a format that cannot be read" }
 
+// asConflict adds to a replica's word on why it ended a query what can be done.
+func asConflict(err error) error {
+	if pgCode(err) != serializationFailure {
+		return err
+	}
+	return fmt.Errorf("%w; have the replica wait for queries with hot_standby_feedback or a longer max_standby_streaming_delay", err)
+}
+
 // Codes of the server's errors that something is decided on.
 const (
-	protocolViolation = "08P01"
-	queryCanceled     = "57014" // for a time limit and for a cancel by somebody
+	protocolViolation    = "08P01"
+	serializationFailure = "40001" // which a query that reads gets on a replica only
+	queryCanceled        = "57014" // for a time limit and for a cancel by somebody
 )
 
 // pgCode returns the code of a server's error, or nothing.
