@@ -102,13 +102,11 @@ func TestClickHouseKillsWhatOutlives(t *testing.T) {
 	s := open(t, c)
 	q := query("SELECT number FROM system.numbers WHERE number + 1 = 0")
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		for ch.Running(t, reader.Name) == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
-		cancel()
-	}()
-	if err := s.Query(ctx, q, ignore); !errors.Is(err, context.Canceled) {
+	done := make(chan error)
+	go func() { done <- s.Query(ctx, q, ignore) }()
+	servers.Eventually(t, "the query runs", func() bool { return ch.Running(t, reader.Name) == 1 })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
 	if n := ch.Running(t, reader.Name); n != 0 {
