@@ -155,7 +155,7 @@ func newMySQLSocket(plain net.Conn, all *sockets, limit int64) *mysqlSocket {
 	if limit <= 0 || limit > maxMessage {
 		limit = maxMessage
 	}
-	s := &mysqlSocket{Conn: all.track(plain), plain: plain, limit: limit}
+	s := &mysqlSocket{Conn: &mysqlGreeter{Conn: all.track(plain)}, plain: plain, limit: limit}
 	s.allow()
 	return s
 }

@@ -54,6 +54,7 @@ type pooled[C connection] struct {
 	connection C
 	opened     time.Time
 	used       bool // has run something
+	broken     bool // its driver is in an unknown state
 }
 
 // newPool returns a pool that connects by dial, which tells where to a
@@ -85,8 +86,8 @@ func (p *pool[C]) use(ctx context.Context, wait time.Duration, fn func(C) error)
 			return err
 		}
 		pooled := c.used
-		err = fn(c.connection)
-		c.used = true
+		err = guard(func() error { return fn(c.connection) })
+		c.used, c.broken = true, errors.As(err, new(*panicError))
 		alive, accepted := c.connection.alive(), c.connection.accepted()
 		p.release(c)
 
@@ -116,7 +117,7 @@ func (p *pool[C]) outside(ctx context.Context, fn func(C) error) error {
 	defer func() { <-p.killing }()
 	var c C
 	err := p.logins.try(ctx, func() (err error) {
-		c, err = p.dial(ctx, &p.sockets)
+		c, err = p.open(ctx)
 		return err
 	})
 	if err != nil {
@@ -125,7 +126,21 @@ func (p *pool[C]) outside(ctx context.Context, fn func(C) error) error {
 	p.counts.open()
 	defer p.counts.change(ConnectionBusy, -1)
 	defer c.close()
-	return fn(c)
+	return guard(func() error { return fn(c) })
+}
+
+// open opens a connection. Of one that its driver fails to open by a panic, the
+// sockets are closed.
+func (p *pool[C]) open(ctx context.Context) (c C, err error) {
+	opened := &sockets{of: &p.sockets}
+	err = guard(func() (err error) {
+		c, err = p.dial(ctx, opened)
+		return err
+	})
+	if errors.As(err, new(*panicError)) {
+		opened.close()
+	}
+	return c, err
 }
 
 // acquire returns a connection that nobody else uses, a new one if fresh. It
@@ -159,7 +174,7 @@ func (p *pool[C]) acquire(ctx context.Context, wait time.Duration, fresh bool) (
 // release takes a connection back, or sees to its end when it cannot be used
 // again.
 func (p *pool[C]) release(c *pooled[C]) {
-	if !c.connection.idle() {
+	if c.broken || !c.connection.idle() {
 		p.closing.Go(func() {
 			c.connection.close()
 			p.counts.change(ConnectionBusy, -1)
@@ -212,7 +227,7 @@ func (p *pool[C]) connect(ctx context.Context) (*pooled[C], error) {
 				timed, cancel = context.WithTimeout(ctx, p.source.Timeout)
 				defer cancel()
 			}
-			if c, err = p.dial(timed, &p.sockets); err != nil {
+			if c, err = p.open(timed); err != nil {
 				return &ConnectError{Source: p.source.Name, Err: err}
 			}
 			return nil

@@ -8,12 +8,17 @@ import (
 // sockets are those that a source has open, so that closing it need not wait
 // for a server that does not answer. The zero value is ready.
 type sockets struct {
+	of *sockets // nil, or what they are a part of
+
 	mu   sync.Mutex
 	open map[*socket]struct{}
 }
 
 // track returns c as a socket that is closed with all the others.
 func (s *sockets) track(c net.Conn) net.Conn {
+	if s.of != nil {
+		c = s.of.track(c)
+	}
 	tracked := &socket{c, s}
 	s.mu.Lock()
 	defer s.mu.Unlock()
