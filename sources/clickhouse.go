@@ -193,6 +193,7 @@ func openClickHouse(s config.Source, o Options, now func() time.Time) (Source, e
 		}),
 		query: c.run,
 		ping:  c.answer,
+		facts: c.facts,
 	}
 	return c, nil
 }

@@ -70,6 +70,15 @@ func TestPostgresGates(t *testing.T) {
 	wantGates(t, s, map[string]gated{"installed": {config.Requires{Extensions: []string{"citext"}}, ""}})
 }
 
+func TestClickHouseGates(t *testing.T) {
+	wantGates(t, open(t, clickhouseDatabase(t).config), map[string]gated{
+		"version":     {config.Requires{Version: versions(t, ">=18.16")}, ""},
+		"old version": {config.Requires{Version: versions(t, "<18")}, "server_version <18, and the server has "},
+		"role":        {config.Requires{Role: config.RolePrimary}, "role primary, and the server has none"},
+		"extension":   {config.Requires{Extensions: []string{"x"}}, "extension x"},
+	})
+}
+
 func TestSQLiteGates(t *testing.T) {
 	wantGates(t, open(t, sqliteDatabase(t).config), map[string]gated{
 		"version":         {config.Requires{Version: versions(t, ">=3.40")}, ""},
