@@ -9,8 +9,8 @@ import (
 
 // pgCancel ends a query on its server when the query's context ends. Unlike
 // pgconn's own handler it does not hang up on its request before the server
-// has, not even when the query has ended meanwhile: a pgbouncer before 1.20
-// may die of that (its issue 801), and all its clients with it.
+// has, not even when the query has ended meanwhile: pgbouncer 1.18 may die of
+// that (its issue 801), and all its clients with it.
 type pgCancel struct {
 	conn *pgconn.PgConn
 	done chan struct{} // the request has reached the server, or never will
