@@ -44,7 +44,14 @@ func TestPostgresConflictWithRecovery(t *testing.T) {
 	go func() {
 		done <- s.Query(t.Context(), query("SELECT count(*) FROM busy, LATERAL (SELECT pg_sleep(CASE WHEN n = 1 THEN 60 ELSE 0 END)) p"), ignore)
 	}()
-	servers.Eventually(t, "the query runs", func() bool { return replica.Running(t, "sql2metrics") > 0 })
+	servers.Eventually(t, "the query runs", func() bool {
+		select {
+		case err := <-done:
+			t.Fatalf("the query ends at once: %v", err)
+		default:
+		}
+		return replica.Running(t, "sql2metrics") > 0
+	})
 	primary.Exec(t, "DELETE FROM busy", "VACUUM busy")
 	err := <-done
 	if err == nil || !strings.Contains(err.Error(), "conflict with recovery") || !strings.Contains(err.Error(), "hot_standby_feedback") {
