@@ -37,7 +37,7 @@ var sourceTable = table[source]{
 		"user":             func(n node, s *source) { n.expand(&s.User) },
 		"password":         func(n node, s *source) { n.secret(&s.Password) },
 		"password_file":    func(n node, s *source) { n.fileName(&s.PasswordFile) },
-		"password_command": func(n node, s *source) { s.PasswordCommand = n.words() },
+		"password_command": func(n node, s *source) { s.PasswordCommand = n.command() },
 		"addresses":        func(n node, s *source) { s.Addresses = n.addresses() },
 		"database":         func(n node, s *source) { n.expand(&s.Database) },
 		"databases":        func(n node, s *source) { s.decodeDatabases(n) },

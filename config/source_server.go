@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 var sourceTLSTable = table[TLS]{
@@ -119,6 +121,15 @@ func (n node) words() []string {
 	var words []string
 	for _, e := range n.texts() {
 		words = append(words, e.key)
+	}
+	return words
+}
+
+// command returns a program and its arguments.
+func (n node) command() []string {
+	words := n.words()
+	if n.yaml.Kind == yaml.SequenceNode && len(n.yaml.Content) == 0 {
+		n.fail("names no program", "write a list: the program and its arguments")
 	}
 	return words
 }
