@@ -57,9 +57,9 @@ func newCHNative(ctx context.Context, conn net.Conn, s config.Source) (*chNative
 	if err := c.chSession.ask(ctx, c); err != nil {
 		return nil, err
 	}
-	for _, sql := range s.StartupSQL {
+	for i, sql := range s.StartupSQL {
 		if err := c.run(ctx, chStatement{sql: sql}, noRow); err != nil {
-			return nil, fmt.Errorf("startup_sql: %w", err)
+			return nil, startupError(i, err)
 		}
 	}
 	return c, nil
