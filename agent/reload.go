@@ -150,11 +150,9 @@ func (a *Agent) prepare(ctx context.Context) (*succession, error) {
 	}
 	a.plan(n)
 	retire(n.followed())
-	if most := c.Limits.MaxSeries; most > 0 { // what is replaced counts until it is gone
-		a.limit.Set(most + a.limit.Live())
-	}
+	a.limit.Begin(n.workers(), c.Limits.MaxSeries)
 	if err := n.collect(ctx); err != nil {
-		a.limit.Set(a.config.Limits.MaxSeries)
+		a.limit.Rollback()
 		a.discard(n)
 		return nil, err
 	}
@@ -223,6 +221,10 @@ func (a *Agent) plan(n *succession) {
 	n.report = a.compare(n)
 }
 
+func (n *succession) workers() collect.Succession {
+	return collect.Succession{Staying: runners(n.staying), Leaving: runners(n.leaving), Entering: runners(n.entering)}
+}
+
 // followed are the workers that end before the others do, because what they
 // remember is where those that enter begin. What they showed stays until the
 // swap.
@@ -263,10 +265,10 @@ func (a *Agent) discard(n *succession) {
 func (a *Agent) swap(ctx context.Context, n *succession) {
 	a.replaceEndpoints(ctx, n.config)
 	retire(n.leaving)
-	s := collect.Succession{Staying: runners(n.staying), Leaving: runners(n.leaving), Entering: runners(n.entering)}
-	if err := s.Carry(time.Now()); err != nil {
+	if err := n.workers().Carry(time.Now()); err != nil {
 		a.logger.Error("stale markers of what was removed are lost; it ends five minutes after its last samples", "err", err)
 	}
+	a.limit.Commit()
 	a.config, a.sources, a.self = n.config, n.sources, n.self
 	a.show()
 	for _, t := range n.entering {
@@ -274,7 +276,6 @@ func (a *Agent) swap(ctx context.Context, n *succession) {
 	}
 	a.watchLoops()
 	a.dismiss(n.leaving, n.closing)
-	a.limit.Set(a.config.Limits.MaxSeries)
 	if a.watcher != nil {
 		a.watcher.follow(a.config.Files)
 	}

@@ -48,23 +48,27 @@ collectors:
 func newReloadable(t *testing.T, edits ...string) *reloadable {
 	t.Helper()
 	folder := t.TempDir()
-	db, err := sql.Open("sqlite", filepath.Join(folder, "shop.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec(`CREATE TABLE orders (status TEXT, region TEXT, n INTEGER); INSERT INTO orders VALUES ('open', 'eu', 3)`); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
 	r := &reloadable{T: t, file: filepath.Join(folder, "sql2metrics.yml"), receiver: receiver.Start(t, receiver.Options{})}
+	r.exec(`CREATE TABLE orders (status TEXT, region TEXT, n INTEGER); INSERT INTO orders VALUES ('open', 'eu', 3)`)
 	r.text = reloadText
 	r.edit(append([]string{"RECEIVER", r.receiver.URL()}, edits...)...)
 	r.load = func() (*config.Config, error) {
 		return config.Load(r.file, config.Options{StoragePath: filepath.Join(folder, "log")})
 	}
 	return r
+}
+
+// exec changes what is in the database.
+func (r *reloadable) exec(statement string) {
+	r.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(filepath.Dir(r.file), "shop.db"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement); err != nil {
+		r.Fatal(err)
+	}
 }
 
 // start starts the agent.

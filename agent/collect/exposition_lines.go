@@ -168,7 +168,7 @@ func (ls *lines) learn(raw []byte, lset labels.Labels, f *exposed) (*line, error
 func (ls *lines) take(inLog, onPage labels.Labels, f family) *scraped {
 	handle := ls.values.log.Series(inLog, f.meta)
 	s := ls.series[handle]
-	if s == nil && !ls.values.limit.take(1) {
+	if s == nil && !ls.values.limit.take(inLog) {
 		ls.values.log.Release(handle)
 		return nil
 	}
@@ -242,7 +242,7 @@ func (ls *lines) drop(l *line) {
 		if s.spellings--; s.spellings == 0 {
 			delete(ls.series, s.handle)
 			ls.values.log.Release(s.handle)
-			ls.values.limit.giveBack(1)
+			ls.values.limit.giveBack()
 		}
 	}
 	if s := l.start; s != nil {

@@ -3,66 +3,11 @@ package collect
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
 
 	"sql2metrics/config"
 )
-
-// SeriesLimit bounds how many series all workers of an agent have together: it
-// is given to each of them. A series counts from the round it first shows up
-// in until it is stale. Any goroutine may use it; nil is no bound.
-type SeriesLimit struct {
-	most atomic.Int64
-	live atomic.Int64
-}
-
-// NewSeriesLimit returns a limit of so many series; 0: no bound.
-func NewSeriesLimit(most int) *SeriesLimit {
-	l := &SeriesLimit{}
-	l.Set(most)
-	return l
-}
-
-// Set changes the bound, as a reload does it. Series that are above a lower
-// one stay.
-func (l *SeriesLimit) Set(most int) { l.most.Store(int64(most)) }
-
-// Live returns how many series there are.
-func (l *SeriesLimit) Live() int {
-	if l == nil {
-		return 0
-	}
-	return int(l.live.Load())
-}
-
-// take counts n more series, or none and returns false if they are too many.
-func (l *SeriesLimit) take(n int) bool {
-	if l == nil {
-		return true
-	}
-	most := l.most.Load()
-	if live := l.live.Add(int64(n)); most > 0 && live > most {
-		l.live.Add(int64(-n))
-		return false
-	}
-	return true
-}
-
-// add counts n series that another worker has already, so that no bound is
-// asked.
-func (l *SeriesLimit) add(n int) {
-	if l != nil {
-		l.live.Add(int64(n))
-	}
-}
-
-func (l *SeriesLimit) giveBack(n int) {
-	if l != nil {
-		l.live.Add(int64(-n))
-	}
-}
 
 var overSeriesLimit = &refused{refusedSeriesLimit, errors.New("the agent has as many series as limits.max_series allows: raise it, or have queries return fewer rows")}
 

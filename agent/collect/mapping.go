@@ -237,7 +237,7 @@ func (m *mapper) seriesOf(f *family, lb *labels.Builder) (*series, *refused) {
 	if why := checkLabels(inLog, m.metric.LabelLimits); why != nil {
 		return nil, why
 	}
-	if !m.values.limit.take(1) {
+	if !m.values.limit.take(inLog) {
 		return nil, overSeriesLimit
 	}
 	return &series{family: f, handle: m.values.log.Series(inLog, f.meta), page: onPage}, nil

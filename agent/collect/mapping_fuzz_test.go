@@ -107,7 +107,7 @@ func FuzzRows(f *testing.F) {
 		half := answer{columns: columns, rows: rows[:len(rows)/2]}
 		limit := NewSeriesLimit(200)
 		if len(b) > 0 {
-			limit.Set(int(b[len(b)-1])) // some are short of room
+			limit = NewSeriesLimit(int(b[len(b)-1])) // some are short of room
 		}
 		w := NewWorker(WorkerOptions{
 			Source: dbSource(), Query: query(everyType(nulls[int(null)%3], duplicates[int(duplicate)%4])...),

@@ -224,7 +224,7 @@ func TestSeriesLimit(t *testing.T) {
 	byRows := histogramOf(bucketRows(config.HistogramOptions{Classic: true, Cumulative: true}))
 	first := newPlainRig(t, query(gauge), table("a n", []any{"x", 1}, []any{"y", 2}), table("a n", []any{"y", 2}), table("a n"))
 	second := newPlainRig(t, query(byRows), table("le c", []any{1, 1}))
-	first.values.limit, second.values.limit = limit, limit
+	first.values.limit, second.values.limit = limit.share(), limit.share()
 	for i, c := range []struct {
 		rig     plainRig
 		want    string
@@ -257,7 +257,7 @@ func TestSeriesLimit(t *testing.T) {
 func TestSeriesLimitOfScrapes(t *testing.T) {
 	r := newScrapeRig(t, textPage("a 1\nb 1\nc 1\n"), textPage("c 1\na 1\n"), textPage("a 1\n"))
 	limit := NewSeriesLimit(2)
-	r.Scrape.values.limit = limit
+	r.Scrape.values.limit = limit.share()
 	for i, live := range []int{2, 1, 1} { // b makes room for c at the end of the page
 		r.stepAt(t0.Add(time.Duration(i+1) * time.Second))
 		if limit.Live() != live {

@@ -85,7 +85,7 @@ func NewScrape(o ScrapeOptions) *Scrape {
 	s := &Scrape{
 		source: name,
 		client: o.Exposition,
-		values: values{log: o.Log, limit: o.Limit},
+		values: values{log: o.Log, limit: o.Limit.share()},
 		account: account{
 			what:    "scrape",
 			metrics: o.Metrics.query(name, "", "scrape"),

@@ -327,7 +327,7 @@ func (v *values) inherit(p point, f *family) {
 		forget: func(*series) {},
 	}
 	p.series = s
-	v.limit.add(1)
+	v.limit.inherit(s.handle.Labels())
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.last = append(v.last, p)

@@ -77,10 +77,10 @@ type shown struct {
 // allocates nothing.
 type values struct {
 	log    *wal.Log
-	limit  *SeriesLimit // nil: none
-	most   int          // samples of a round; 0: no bound
-	number uint64       // of the round being collected
-	stamp  int64        // its timestamp, Unix milliseconds
+	limit  *share // nil: none
+	most   int    // samples of a round; 0: no bound
+	number uint64 // of the round being collected
+	stamp  int64  // its timestamp, Unix milliseconds
 	round  wal.Round
 	timed  wal.Round // the samples with their own time
 	now    []point
@@ -283,6 +283,7 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 	}
 	v.publish()
 	v.drop(gone)
+	v.limit.settle()
 	v.settleKeepers(inRound, inTimed)
 	return stale, appended, err
 }
@@ -353,7 +354,7 @@ func (v *values) drop(gone []point) {
 			p.series.dropped, p.series.next = true, nil
 			p.series.forget(p.series)
 			v.log.Release(p.series.handle)
-			v.limit.giveBack(1)
+			v.limit.giveBack()
 		}
 	}
 }

@@ -76,7 +76,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		query:  o.Query,
 		client: o.Client,
 		health: o.Health,
-		values: values{log: o.Log, limit: o.Limit, most: o.Query.Policies.SampleLimit},
+		values: values{log: o.Log, limit: o.Limit.share(), most: o.Query.Policies.SampleLimit},
 		account: account{
 			what:    "query",
 			shared:  true,
