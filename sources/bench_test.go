@@ -3,6 +3,7 @@ package sources_test
 import (
 	"fmt"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"sql2metrics/config"
@@ -11,53 +12,78 @@ import (
 
 const benchRows = 10_000
 
-// BenchmarkRows reads results of 10,000 rows of three texts and a number, as
-// a mapper does: labels into a buffer, the number into a float.
-func BenchmarkRows(b *testing.B) {
-	b.Run("postgres", func(b *testing.B) {
-		pg := shared.Get(b)
-		pg.Exec(b, "DROP TABLE IF EXISTS bench", `CREATE TABLE bench AS
-			SELECT 'status-' || n % 7 AS status, 'region-' || n % 13 AS region, 'customer-' || n AS customer, n::bigint AS number, n / 4.0 AS amount
-			FROM generate_series(1, 10000) n`)
-		benchmarkRows(b, pgSource(pg))
-	})
-	b.Run("sqlite", func(b *testing.B) {
-		path := b.TempDir() + "/bench.db"
-		openApp(b, path).exec(b, `CREATE TABLE bench AS
-			WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 10000)
-			SELECT 'status-' || n % 7 AS status, 'region-' || n % 13 AS region, 'customer-' || n AS customer, n AS number, n / 4.0 AS amount FROM c`)
-		benchmarkRows(b, sqliteSource(path))
-	})
+// benched is a kind of source with benchRows rows to read from it: three texts
+// and a number.
+type benched struct {
+	config config.Source
+	query  string
+	// bare returns the loop that somebody would write over the driver to do
+	// with those rows what readRows does.
+	bare func(b *testing.B) (read func() error)
 }
 
-func benchmarkRows(b *testing.B, c config.Source) {
-	s := open(b, c)
-	for _, column := range []string{"number", "amount"} {
-		b.Run(column, func(b *testing.B) {
-			q := query("SELECT status, region, customer, " + column + " FROM bench")
-			labels := make([]byte, 0, 256)
-			each := func(r *sources.Row) error {
-				labels = labels[:0]
-				for _, v := range r.Values[:3] {
-					labels = v.AppendText(labels)
-				}
-				_, err := r.Values[3].Float()
-				return err
-			}
-			rows := 0
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			for b.Loop() {
-				if err := s.Query(b.Context(), q, each); err != nil {
-					b.Fatal(err)
-				}
-				rows += benchRows
-			}
-			runtime.ReadMemStats(&after)
-			b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(rows), "allocs/row")
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rows), "ns/row")
+// BenchmarkRows reads the rows of each kind of source, beside a bare loop over
+// its driver. The CPU is that of this process, without the server's.
+func BenchmarkRows(b *testing.B) {
+	for _, kind := range []struct {
+		name    string
+		prepare func(*testing.B) benched
+	}{
+		{"postgres", postgresBenched},
+		{"mysql", mysqlBenched},
+		{"clickhouse", clickhouseBenched},
+		{"redis", redisBenched},
+		{"sqlite", sqliteBenched},
+	} {
+		b.Run(kind.name, func(b *testing.B) {
+			d := kind.prepare(b)
+			b.Run("ours", func(b *testing.B) { readRows(b, d.config, d.query) })
+			b.Run("bare", func(b *testing.B) { measure(b, d.bare(b)) })
 		})
 	}
+}
+
+// readRows reads rows as a mapper does: labels into a buffer, the number into a
+// float.
+func readRows(b *testing.B, c config.Source, sql string) {
+	s := open(b, c)
+	q := query(sql)
+	labels := make([]byte, 0, 256)
+	each := func(r *sources.Row) error {
+		labels = labels[:0]
+		for _, v := range r.Values[:3] {
+			labels = v.AppendText(labels)
+		}
+		_, err := r.Values[3].Float()
+		return err
+	}
+	measure(b, func() error { return s.Query(b.Context(), q, each) })
+}
+
+// measure reports what a row costs of the benchRows that read reads.
+func measure(b *testing.B, read func() error) {
+	cpu := func() int64 {
+		var used syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+			b.Fatal(err)
+		}
+		return used.Utime.Nano() + used.Stime.Nano()
+	}
+	rows := 0
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	began := cpu()
+	for b.Loop() {
+		if err := read(); err != nil {
+			b.Fatal(err)
+		}
+		rows += benchRows
+	}
+	used := cpu() - began
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(rows), "allocs/row")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(rows), "B/row")
+	b.ReportMetric(float64(used)/float64(rows), "cpu-ns/row")
 }
 
 // A row costs no allocation: a large result costs as many as a small one, but
@@ -82,15 +108,4 @@ func TestRowsAllocateNothing(t *testing.T) {
 			t.Errorf("%v allocations for %d rows", allocations, rows)
 		}
 	})
-}
-
-// BenchmarkSmallQuery is what a statement costs beyond its rows.
-func BenchmarkSmallQuery(b *testing.B) {
-	s := open(b, pgSource(shared.Get(b)))
-	q := query("SELECT 1")
-	for b.Loop() {
-		if err := s.Query(b.Context(), q, ignore); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
