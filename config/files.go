@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,10 +21,12 @@ type Files struct {
 	Loaded [sha256.Size]byte
 }
 
-// Content returns a hash of the names and the content of the files as they are.
+// Content returns a hash of the names and the content of the files as they are,
+// or of why one of them cannot be read. On a file system that hangs it does so as
+// well.
 func (f Files) Content() [sha256.Size]byte {
 	return f.content(func(name string) []byte {
-		data, err := os.ReadFile(name)
+		data, err := readRegular(name)
 		if err != nil {
 			return []byte(err.Error())
 		}
@@ -116,7 +119,14 @@ func (n node) fileName(into *string) {
 	*into = s
 }
 
-var errNotRegular = errors.New("it is not a regular file")
+// maxFile is the size of the largest file that is read, in bytes: a ConfigMap
+// has at most one MiB.
+const maxFile = 16 << 20
+
+var (
+	errNotRegular = errors.New("it is not a regular file")
+	errTooLarge   = fmt.Errorf("it has more than %d MiB", maxFile>>20)
+)
 
 // readRegular reads a file and refuses what might never end or never begin.
 func readRegular(path string) ([]byte, error) {
@@ -127,7 +137,19 @@ func readRegular(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	return os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = errTooLarge
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // cause returns an error of the file system without the path, which the
