@@ -61,11 +61,10 @@ func (a *Agent) takeReloads(ctx context.Context, o Options) {
 	}
 	var changed chan struct{}
 	if o.Watch {
-		w := newWatcher(a.config.Files, a.logger)
-		defer w.close()
-		changed = w.changed
-		defer start(ctx, w.run).stop()
-		a.watcher = w
+		a.watcher = newWatcher(a.config.Files, a.logger)
+		defer a.watcher.close()
+		changed = a.watcher.changed
+		defer start(ctx, a.watcher.run).stop()
 	}
 	again := time.NewTicker(openAgain)
 	defer again.Stop()
@@ -84,7 +83,7 @@ func (a *Agent) takeReloads(ctx context.Context, o Options) {
 		case <-o.Reload:
 			_ = a.reload(ctx, "SIGHUP")
 		case <-changed:
-			if a.edited() {
+			if a.edited(ctx) {
 				_ = a.reload(ctx, "a file has changed")
 			}
 		}
@@ -93,7 +92,10 @@ func (a *Agent) takeReloads(ctx context.Context, o Options) {
 
 // edited tells whether the files are other than at the last reload, however that
 // was asked for and went, or at the start.
-func (a *Agent) edited() bool { return a.config.Files.Content() != a.tried }
+func (a *Agent) edited(ctx context.Context) bool {
+	now, err := content(ctx, a.config.Files)
+	return err == nil && now != a.tried
+}
 
 // reload takes up the configuration as it is in the files now, whole or not at
 // all. Its error has been logged, and says why all runs on as before: the new
@@ -101,21 +103,34 @@ func (a *Agent) edited() bool { return a.config.Files.Content() != a.tried }
 // query that fails, is none.
 func (a *Agent) reload(ctx context.Context, why string) error {
 	began := time.Now()
-	tried := a.config.Files.Content()
+	files := a.config.Files
+	var err error
+	if files.Loaded, err = content(ctx, files); err != nil {
+		return err
+	}
 	next, err := a.prepare(ctx)
 	if err != nil {
-		a.tried = tried
 		if ctx.Err() == nil {
+			a.tries(files)
 			a.reloads.failed()
 			a.logger.Error("configuration not reloaded; the agent goes on with the one before", "asked_by", why, "err", err)
 		}
 		return err
 	}
 	a.swap(ctx, next)
-	a.tried = a.config.Files.Loaded
+	a.tries(a.config.Files)
 	a.reloads.succeeded(time.Now())
 	a.logger.Info("configuration reloaded", append([]any{"asked_by", why, "took", time.Since(began).Round(time.Millisecond)}, next.report.attributes()...)...)
 	return nil
+}
+
+// tries notes what a reload has read, so that it is read again when it is other
+// than that.
+func (a *Agent) tries(files config.Files) {
+	a.tried = files.Loaded
+	if a.watcher != nil {
+		a.watcher.follow(files)
+	}
 }
 
 // succession is what a reload changes.
@@ -131,7 +146,7 @@ type succession struct {
 
 // prepare makes everything that the swap needs and leaves alone what runs.
 func (a *Agent) prepare(ctx context.Context) (*succession, error) {
-	c, err := a.load()
+	c, err := unlessOver(ctx, a.load)
 	if err != nil {
 		return nil, err
 	}
@@ -276,9 +291,6 @@ func (a *Agent) swap(ctx context.Context, n *succession) {
 	}
 	a.watchLoops()
 	a.dismiss(n.leaving, n.closing)
-	if a.watcher != nil {
-		a.watcher.follow(a.config.Files)
-	}
 }
 
 // retire ends workers, and waits for those that do not hang in a query. What

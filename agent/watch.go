@@ -49,7 +49,6 @@ func newWatcher(files config.Files, logger *slog.Logger) *watcher {
 		w.events = nil
 		logger.Warn("files of the configuration are not watched, but looked at each minute", "err", err)
 	}
-	w.watchFolders()
 	return w
 }
 
@@ -59,7 +58,8 @@ func (w *watcher) close() {
 	}
 }
 
-// follow has the watcher watch other files, after a reload that found them.
+// follow has the watcher watch these files, which a reload has just read, and
+// tell when they are other than what it read.
 func (w *watcher) follow(files config.Files) {
 	select {
 	case <-w.follows:
@@ -90,8 +90,8 @@ func (w *watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case w.files = <-w.follows:
-			w.watchFolders()
-			hurry()
+			w.seen = w.files.Loaded
+			hurry() // which watches their folders
 		case <-events:
 			hurry()
 		case <-errs: // events were lost
@@ -99,7 +99,8 @@ func (w *watcher) run(ctx context.Context) {
 		case <-timer.C:
 			soon = false
 			timer.Reset(lookAnyway)
-			if w.look() {
+			again, _ := unlessOver(ctx, func() (bool, error) { return w.look(), nil })
+			if again {
 				hurry()
 			}
 		}
@@ -141,5 +142,32 @@ func (w *watcher) watchFolders() {
 				_ = w.events.Add(filepath.Dir(real))
 			}
 		}
+	}
+}
+
+// content is that of the files, as they are.
+func content(ctx context.Context, files config.Files) ([sha256.Size]byte, error) {
+	return unlessOver(ctx, func() ([sha256.Size]byte, error) { return files.Content(), nil })
+}
+
+// unlessOver returns what read returns, or errStopping as soon as ctx ends: read
+// may hang in a file system that is away, where nothing interrupts it, and the
+// agent is to stop all the same. It ends then whenever it does.
+func unlessOver[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := read()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, errStopping
 	}
 }
