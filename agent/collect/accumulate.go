@@ -1,10 +1,12 @@
 package collect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -31,18 +33,21 @@ type accumulating struct {
 	behind  bool // the log has an older state, or none
 	all     []*gathered[histogramRows]
 	state   []byte
-	onward  place  // where the run before ended short of new rows
+	sweep   sweep
 	most    int    // rows of a run: a LIMIT is not below it
 	strange string // the class of a row that is not that of start
 	warned  bool   // of strange
 
 	// Of the round being collected.
 	fresh   map[rowID]bool // rows that counted does not have
+	added   []rowID        // likewise, in order
 	next    reach          // what that of counted becomes
+	near    []rowID        // likewise
+	seen    int            // where in counted.near the next row may be
 	last    place          // of the row before
 	top     place          // the highest place, also of rows that are counted
 	rows    int
-	then    place // what onward becomes
+	then    sweep // what sweep becomes
 	mixed   bool  // places did not rise
 	offered bool  // the round has the state
 }
@@ -51,8 +56,8 @@ type accumulating struct {
 // restore only.
 type counted struct {
 	reach
-	// near are the rows behind the floor.
-	near map[rowID]bool
+	// near are the rows behind the floor, in order.
+	near []rowID
 	// groups are the observations by the key of their labels.
 	groups map[string]*observations
 }
@@ -63,10 +68,29 @@ type reach struct {
 	floor place // rows up to here are counted, or never will be
 }
 
+// sweep is a series of runs that reads all rows behind the floor. Most are one
+// run; a LIMIT ends a run, and the next one goes on where it ended.
+type sweep struct {
+	onward place // where the next run goes on; none: at the floor, with a sweep of its own
+	// cursor is the one there was after the first run. A row that was not there
+	// yet when it was passed had appeared behind that, so what the next sweep has
+	// to read begins overlap before it.
+	cursor place
+}
+
 // rowID tells rows apart.
 type rowID struct {
 	at  place
 	key string
+}
+
+// compare orders rows of one kind by their places, and is zero for equal rows
+// alone.
+func (id rowID) compare(o rowID) int {
+	return cmp.Or(
+		cmp.Compare(id.at.kind, o.at.kind), cmp.Compare(id.at.n, o.at.n), cmp.Compare(id.at.f, o.at.f),
+		strings.Compare(id.at.text, o.at.text), strings.Compare(id.key, o.key),
+	)
 }
 
 func newAccumulating(m *mapper) *accumulating {
@@ -85,8 +109,8 @@ func newAccumulating(m *mapper) *accumulating {
 
 // reset begins at the start.
 func (a *accumulating) reset() {
-	a.onward = place{}
-	a.counted = counted{near: map[rowID]bool{}, groups: map[string]*observations{}}
+	a.sweep = sweep{}
+	a.counted = counted{groups: map[string]*observations{}}
 }
 
 // columns are the observation, the cursor and the key.
@@ -109,8 +133,8 @@ func (a *accumulating) begin() {
 func (a *accumulating) discard() {
 	clear(a.fresh)
 	a.next = a.counted.reach
-	a.last, a.mixed, a.offered = place{}, false, false
-	a.top, a.rows, a.then = place{}, 0, a.onward
+	a.seen, a.last, a.mixed, a.offered = 0, place{}, false, false
+	a.top, a.rows, a.then = place{}, 0, a.sweep
 	a.round = a.round[:0]
 }
 
@@ -179,7 +203,19 @@ func (a *accumulating) identify(r *sources.Row) (id rowID, ok bool) {
 // before tells whether the row was in an earlier round, or lies where rows are
 // no longer counted.
 func (a *accumulating) before(id rowID) bool {
-	return id.at.compare(a.counted.floor) <= 0 || a.counted.near[id]
+	if id.at.compare(a.counted.floor) <= 0 {
+		return true
+	}
+	near := a.counted.near
+	if a.seen < len(near) && near[a.seen] == id { // rows mostly come in order
+		a.seen++
+		return true
+	}
+	at, there := slices.BinarySearchFunc(near, id, rowID.compare)
+	if there {
+		a.seen = at + 1
+	}
+	return there
 }
 
 // farAhead is how far ahead of the clock a time may move the cursor: one that
@@ -208,15 +244,10 @@ func (a *accumulating) end(cut bool) {
 	}
 	a.then = a.goOn()
 	a.most = max(a.most, a.rows)
-	floor := a.next.at.before(a.cursor.Overlap)
-	if floor.class() == a.start.class() && floor.compare(a.start) < 0 {
-		floor = a.start
-	}
-	if a.next.at.kind != placeNone && floor.compare(a.next.floor) > 0 {
-		a.next.floor = floor
-	}
+	a.next.floor = a.raised()
 	if a.offered = len(a.fresh) > 0 || a.behind; a.offered {
-		a.state = a.encode(a.state[:0], a.next, a.fresh, a.round)
+		a.near = a.nearby(a.near[:0])
+		a.state = a.encode(a.state[:0], a.next, a.near, a.round)
 		if room := a.values.log.StateRoom(a.key); len(a.fresh) > 0 && len(a.state) > room {
 			a.giveUp(a.crowded(room))
 			return
@@ -251,21 +282,13 @@ func (a *accumulating) giveUp(why *refused) {
 // is absent: with samples that are ahead of the state, rows would be counted
 // twice after a restart.
 func (a *accumulating) crowded(room int) *refused {
-	near := 0
-	for _, rows := range []map[rowID]bool{a.counted.near, a.fresh} {
-		for id := range rows {
-			if id.at.compare(a.next.floor) > 0 {
-				near++
-			}
-		}
-	}
 	return &refused{refusedLimit, fmt.Errorf("its state would take %d bytes and has room for %d, with %d rows within cursor.overlap and %d label sets in it: "+
-		"shorten cursor.overlap, or take labels or buckets away; until then the metric is absent, and new rows are left for later", len(a.state), room, near, len(a.known))}
+		"shorten cursor.overlap, or take labels or buckets away; until then the metric is absent, and new rows are left for later", len(a.state), room, len(a.near), len(a.known))}
 }
 
 // settle implements [keeper].
 func (a *accumulating) settle(round, _ outcome) {
-	a.onward = a.then
+	a.sweep = a.then
 	if !a.offered {
 		return
 	}
@@ -278,24 +301,67 @@ func (a *accumulating) settle(round, _ outcome) {
 		}
 		o.set(&g.rows.observations)
 	}
-	maps.Copy(a.counted.near, a.fresh)
 	a.counted.reach = a.next
-	maps.DeleteFunc(a.counted.near, func(id rowID, _ bool) bool { return id.at.compare(a.counted.floor) <= 0 })
+	a.counted.near, a.near = a.near, a.counted.near
 	a.discard()
 }
 
 // close implements [keeper].
 func (a *accumulating) close() {}
 
-// goOn is where the next run begins, if that is behind the floor: a limit can
-// end a run within the overlap, and from the floor the same rows would come for
-// ever. Once the cursor is reached, the overlap is read from its beginning.
-func (a *accumulating) goOn() place {
-	c := a.top.compare(a.counted.at)
-	if a.rows > 0 && (c < 0 || c == 0 && a.rows >= a.most) {
-		return a.top
+// goOn is the sweep after the run. A limit can end a run within the overlap,
+// and from the floor the same rows would come for ever, so the next one goes on
+// behind them. Once the cursor is reached, the overlap is read from its
+// beginning.
+func (a *accumulating) goOn() sweep {
+	s := a.sweep
+	if s.onward.compare(a.counted.floor) <= 0 { // the run began at the floor, or before
+		s.cursor = a.next.at
 	}
-	return place{}
+	s.onward = place{}
+	if c := a.top.compare(a.counted.at); a.rows > 0 && (c < 0 || c == 0 && a.rows >= a.most) {
+		s.onward = a.top
+	}
+	return s
+}
+
+// raised is the floor after the run. It rises over no row that the sweep has
+// yet to read, nor over one that the sweep may have missed and that appeared
+// within the overlap.
+func (a *accumulating) raised() place {
+	if a.next.at.kind == placeNone {
+		return a.next.floor
+	}
+	floor := a.then.cursor.before(a.cursor.Overlap)
+	if floor.class() == a.start.class() && floor.compare(a.start) < 0 {
+		floor = a.start
+	}
+	if a.top.compare(floor) < 0 {
+		floor = a.top
+	}
+	if floor.compare(a.next.floor) < 0 {
+		return a.next.floor
+	}
+	return floor
+}
+
+// nearby appends the rows behind the floor that is to be, those of the round
+// among them, in order.
+func (a *accumulating) nearby(all []rowID) []rowID {
+	a.added = slices.AppendSeq(a.added[:0], maps.Keys(a.fresh))
+	slices.SortFunc(a.added, rowID.compare)
+	old, added := a.counted.near, a.added
+	for len(old)+len(added) > 0 {
+		from := &old
+		if len(old) == 0 || len(added) > 0 && added[0].compare(old[0]) < 0 {
+			from = &added
+		}
+		if id := (*from)[0]; id.at.compare(a.next.floor) > 0 {
+			all = append(all, id)
+		}
+		*from = (*from)[1:]
+	}
+	return all
 }
 
 // oddity returns, once, what the operator should know of cursor.start.
@@ -310,8 +376,8 @@ func (a *accumulating) oddity() error {
 // from is the place behind which rows may be new, or for one run were not read
 // by the one before.
 func (a *accumulating) from() place {
-	if a.onward.compare(a.counted.floor) > 0 {
-		return a.onward
+	if a.sweep.onward.compare(a.counted.floor) > 0 {
+		return a.sweep.onward
 	}
 	if a.counted.floor.kind != placeNone {
 		return a.counted.floor

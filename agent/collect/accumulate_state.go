@@ -9,22 +9,21 @@ import (
 
 // accumulatedVersion is the first byte of the state of a histogram that
 // accumulates.
-const accumulatedVersion = 2
+const accumulatedVersion = 3
 
 // encode appends the state of all that is settled, and beyond it of a round
 // that is not: the version, what the counts mean, how far they reach, the rows
-// behind the floor, by their distance from the highest one, and a zero, and the
+// behind the floor, in order, each by its distance from the one before, which
+// leaves little of them when the log compresses them, and a zero, and the
 // observations of each label set, with a one before each, and a zero.
-func (a *accumulating) encode(b []byte, r reach, fresh map[rowID]bool, round []*gathered[histogramRows]) []byte {
+func (a *accumulating) encode(b []byte, r reach, near []rowID, round []*gathered[histogramRows]) []byte {
 	b = append(b, accumulatedVersion)
 	b = appendText(b, a.meaning())
 	b = r.floor.appendTo(r.at.appendTo(b, place{}), r.at)
-	for _, rows := range []map[rowID]bool{a.counted.near, fresh} {
-		for id := range rows {
-			if id.at.compare(r.floor) > 0 {
-				b = appendText(id.at.appendTo(b, r.at), id.key)
-			}
-		}
+	before := r.floor
+	for _, id := range near {
+		b = appendText(id.at.appendTo(b, before), id.key)
+		before = id.at
 	}
 	b = append(b, 0)
 	for _, g := range round {
@@ -54,7 +53,7 @@ func (a *accumulating) afresh() string {
 func (a *accumulating) stateKey() string { return a.key }
 
 // hand implements [keeper].
-func (a *accumulating) hand() []byte { return a.encode(nil, a.counted.reach, nil, nil) }
+func (a *accumulating) hand() []byte { return a.encode(nil, a.counted.reach, a.counted.near, nil) }
 
 var errOtherMeaning = errors.New("its columns or labels are those of another configuration")
 
@@ -78,8 +77,17 @@ func (a *accumulating) decode(b []byte) error {
 	}
 	a.counted.at = r.place(place{})
 	a.counted.floor = r.place(a.counted.at)
-	for at := r.place(a.counted.at); at != (place{}); at = r.place(a.counted.at) {
-		a.counted.near[rowID{at: at, key: r.text()}] = true
+	for before := a.counted.floor; ; {
+		id := rowID{at: r.place(before)}
+		if id.at == (place{}) {
+			break
+		}
+		id.key = r.text()
+		if n := len(a.counted.near); n > 0 && id.compare(a.counted.near[n-1]) <= 0 {
+			return errMalformed
+		}
+		a.counted.near = append(a.counted.near, id)
+		before = id.at
 	}
 	for r.byte() == 1 {
 		key := r.text()

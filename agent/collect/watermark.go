@@ -167,7 +167,8 @@ func (t *timestamped) end(bool) {
 		}
 	}
 	if len(t.ahead) > 0 {
-		timed.State = append(timed.State, wal.State{Key: t.key, Value: t.encode()})
+		t.state = encodeMarks(t.state[:0], t.marks, t.ahead)
+		timed.State = append(timed.State, wal.State{Key: t.key, Value: t.state})
 	}
 }
 
@@ -258,26 +259,32 @@ func (t *timestamped) forget(round uint64) {
 // close implements [keeper].
 func (t *timestamped) close() { t.forget(0) }
 
-const watermarksVersion = 1
+const watermarksVersion = 2
 
-// encode returns the watermarks as they are once the round is appended: a byte
-// for the version, and for each the hash and the time as a varint.
-func (t *timestamped) encode() []byte {
-	b := append(t.state[:0], watermarksVersion)
-	for id, at := range t.ahead {
-		b = appendMark(b, id, at)
-	}
-	for id, at := range t.marks {
-		if _, moves := t.ahead[id]; !moves {
-			b = appendMark(b, id, at)
+// encodeMarks appends watermarks, of a series in ahead the one there: a byte for the
+// version, and for each, in order of the hashes, the distances of its hash and
+// of its time from those of the one before, as varints.
+func encodeMarks(b []byte, marks, ahead map[uint64]int64) []byte {
+	all := make([]uint64, 0, len(marks)+len(ahead))
+	all = slices.AppendSeq(all, maps.Keys(ahead))
+	for id := range marks {
+		if _, moves := ahead[id]; !moves {
+			all = append(all, id)
 		}
 	}
-	t.state = b
+	slices.Sort(all)
+	b = append(b, watermarksVersion)
+	var id uint64
+	var at int64
+	for _, next := range all {
+		mark, moves := ahead[next]
+		if !moves {
+			mark = marks[next]
+		}
+		b = binary.AppendVarint(binary.AppendUvarint(b, next-id), mark-at)
+		id, at = next, mark
+	}
 	return b
-}
-
-func appendMark(b []byte, id uint64, at int64) []byte {
-	return binary.AppendVarint(binary.LittleEndian.AppendUint64(b, id), at)
 }
 
 // restore implements [keeper].
@@ -287,9 +294,12 @@ func (t *timestamped) restore(b []byte) error {
 	if r.byte() != watermarksVersion {
 		return errMalformed
 	}
+	var id uint64
+	var at int64
 	for len(r.b) > 0 {
-		id := r.uint64()
-		t.marks[id] = r.varint()
+		id += r.uvarint()
+		at += r.varint()
+		t.marks[id] = at
 	}
 	if r.bad {
 		clear(t.marks)
@@ -307,10 +317,4 @@ func (t *timestamped) afresh() string {
 func (t *timestamped) stateKey() string { return t.key }
 
 // hand implements [keeper].
-func (t *timestamped) hand() []byte {
-	b := []byte{watermarksVersion}
-	for id, at := range t.marks {
-		b = appendMark(b, id, at)
-	}
-	return b
-}
+func (t *timestamped) hand() []byte { return encodeMarks(nil, t.marks, nil) }

@@ -237,7 +237,7 @@ func FuzzStates(f *testing.F) {
 	}
 	a, _ := newWorker()
 	key := []byte{1, 0, 0, 0, 'x'}
-	a.counted.near[rowID{place{kind: placeText, text: "b"}, "k"}] = true
+	a.counted.near = []rowID{{place{kind: placeText, text: "b"}, "k"}}
 	a.counted.floor = place{kind: placeText, text: "a"}
 	o := &observations{bounds: a.options.Bounds}
 	o.reset()
