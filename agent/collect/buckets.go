@@ -19,6 +19,9 @@ func (h *histograms) gather(rows *histogramRows) *refused {
 		rows.refuse(refusedDuplicate)
 		return nil
 	}
+	if h.metric.OnDuplicate == config.OnDuplicateSum {
+		rows.repeated(b)
+	}
 	above, hasAbove := bucket{}, false
 	if n := len(b); n > 0 && math.IsInf(b[n-1].le, 1) {
 		above, hasAbove, b = b[n-1], true, b[:n-1]
@@ -47,7 +50,7 @@ func (h *histograms) gather(rows *histogramRows) *refused {
 		total = rows.rowCount.v
 	}
 	if total < below {
-		return countsGoDown(below, bucket{math.Inf(1), total})
+		return countsGoDown(below, bucket{le: math.Inf(1), n: total})
 	}
 	if rows.rowCount.is && rows.rowCount.v != total {
 		return &refused{refusedInvalidHistogram, fmt.Errorf("column %q is %d and the buckets have %d: take both from one statement", h.options.Count, rows.rowCount.v, total)}
@@ -80,6 +83,8 @@ func (h *histograms) unique(rows *histogramRows) ([]bucket, bool) {
 			h.lose(rows, refusedDuplicate, 1)
 		case config.OnDuplicateSum:
 			last.n += x.n
+			last.sum.add(x.sum)
+			last.count.add(x.count)
 			if h.options.Le != "" {
 				h.lose(rows, refusedDuplicate, 1)
 			}
@@ -93,6 +98,26 @@ func (h *histograms) unique(rows *histogramRows) ([]bucket, bool) {
 		}
 	}
 	return b[:n], true
+}
+
+// repeated takes the sum and the count from the buckets, unless rows of their
+// own had them. Each bucket's row may repeat those of its histogram, and where
+// several were added up, each bucket has those of all; the highest one speaks.
+func (rows *histogramRows) repeated(b []bucket) {
+	if !rows.rowSum.is {
+		for _, x := range b {
+			if x.sum.is {
+				rows.rowSum = x.sum
+			}
+		}
+	}
+	if !rows.rowCount.is {
+		for _, x := range b {
+			if x.count.is {
+				rows.rowCount = x.count
+			}
+		}
+	}
 }
 
 // setBounds makes the buckets' bounds those of the observations. They may be on

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,6 +20,7 @@ type histograms struct {
 	sparse  *resolution // of native histograms with exponential buckets
 	out     []measured
 	scratch histogram.Histogram
+	mixed   bool // in the round a row went back to a histogram, behind one of another
 }
 
 // histogramRows is what the rows of a histogram say.
@@ -41,15 +43,21 @@ func (rows *histogramRows) refuse(why reason) {
 }
 
 // given is what a column says that rows need not have.
-type given[T any] struct {
+type given[T float64 | uint64] struct {
 	v  T
 	is bool
 }
 
-// bucket is a bucket as it is written in a row.
+// add adds what another row says.
+func (g *given[T]) add(o given[T]) { g.v, g.is = g.v+o.v, g.is || o.is }
+
+// bucket is a bucket as it is written in a row, which may have the sum and the
+// count of its histogram as well.
 type bucket struct {
-	le float64
-	n  uint64
+	le    float64
+	n     uint64
+	sum   given[float64]
+	count given[uint64]
 }
 
 func newHistograms(m *mapper) *histograms {
@@ -83,11 +91,18 @@ const (
 	bucketsFirst // of the buckets; or that of le, followed by that of the count
 )
 
+func (h *histograms) begin() {
+	h.gathering.begin()
+	h.mixed = false
+}
+
 func (h *histograms) row(r *sources.Row) {
+	before := h.last
 	g, first := h.of(r)
 	if g == nil {
 		return
 	}
+	h.mixed = h.mixed || !first && g != before
 	rows := &g.rows
 	if first {
 		rows.begin(h)
@@ -141,10 +156,15 @@ func (h *histograms) lose(rows *histogramRows, why reason, n int) {
 // bucketRow takes a row that is a bucket. One that is refused costs the
 // histogram: without it the others would say something else.
 func (h *histograms) bucketRow(r *sources.Row, rows *histogramRows) {
-	had := h.sumAndCount(r, rows, false)
+	b := bucket{}
+	had := h.sumAndCount(r, rows, &b.sum, &b.count)
 	cell := r.Values[h.cells[bucketsFirst]]
 	if cell.IsNull() && had {
-		return // a row for the sum and the count alone
+		h.setSumAndCount(rows, b.sum, b.count) // a row for them alone
+		return
+	}
+	if h.metric.OnDuplicate != config.OnDuplicateSum { // else see unique
+		h.setSumAndCount(rows, b.sum, b.count)
 	}
 	le, err := cell.Float()
 	if err != nil || math.IsNaN(le) || math.IsInf(le, -1) {
@@ -160,21 +180,25 @@ func (h *histograms) bucketRow(r *sources.Row, rows *histogramRows) {
 		}
 		return
 	}
-	if n, ok := h.count(r, bucketsFirst+1); ok {
-		h.take(rows)
-		rows.buckets = append(rows.buckets, bucket{le, n})
-	} else {
+	n, ok := h.countOf(r, bucketsFirst+1, refusedInvalidHistogram)
+	if !ok {
 		rows.refuse(refusedInvalidHistogram)
+		return
 	}
+	h.take(rows)
+	b.le, b.n = le, n
+	rows.buckets = append(rows.buckets, b)
 }
 
 // bucketColumns takes a row that is a histogram.
 func (h *histograms) bucketColumns(r *sources.Row, rows *histogramRows) {
-	h.sumAndCount(r, rows, true)
+	b := bucket{}
+	h.sumAndCount(r, rows, &b.sum, &b.count)
+	h.setSumAndCount(rows, b.sum, b.count)
 	for i, c := range h.options.Columns {
-		if n, ok := h.count(r, bucketsFirst+i); ok {
+		if n, ok := h.countOf(r, bucketsFirst+i, refusedInvalidHistogram); ok {
 			h.take(rows)
-			rows.buckets = append(rows.buckets, bucket{c.Le, n})
+			rows.buckets = append(rows.buckets, bucket{le: c.Le, n: n})
 		} else {
 			rows.refuse(refusedInvalidHistogram)
 		}
@@ -207,53 +231,73 @@ func (h *histograms) refuseDuplicate(what string) {
 	}
 }
 
-// sumAndCount takes those of the row and tells whether it has one of them. Of
-// several rows the last counts, or with add all of them.
-func (h *histograms) sumAndCount(r *sources.Row, rows *histogramRows, add bool) bool {
-	sum, hasSum := h.optional(r, bucketsSum)
-	if hasSum && add {
-		sum += rows.rowSum.v
-	}
-	if hasSum {
+// sumAndCount reads those of the row and tells whether it has one of them.
+func (h *histograms) sumAndCount(r *sources.Row, rows *histogramRows, sum *given[float64], count *given[uint64]) bool {
+	if sum.v, sum.is = h.optional(r, bucketsSum); sum.is {
 		h.take(rows)
-		rows.rowSum = given[float64]{sum, true}
 	}
 	if c := h.cells[bucketsCount]; c < 0 || r.Values[c].IsNull() {
-		return hasSum
+		return sum.is
 	}
-	n, ok := h.count(r, bucketsCount)
-	if !ok {
+	if count.v, count.is = h.countOf(r, bucketsCount, refusedInvalidHistogram); count.is {
+		h.take(rows)
+	} else {
 		rows.refuse(refusedInvalidHistogram)
-		return true
 	}
-	h.take(rows)
-	if add {
-		n += rows.rowCount.v
-	}
-	rows.rowCount = given[uint64]{n, true}
 	return true
+}
+
+// setSumAndCount takes what a row says of the whole histogram: of several rows
+// the last counts, or with on_duplicate: sum all of them.
+func (h *histograms) setSumAndCount(rows *histogramRows, sum given[float64], count given[uint64]) {
+	if h.metric.OnDuplicate == config.OnDuplicateSum {
+		rows.rowSum.add(sum)
+		rows.rowCount.add(count)
+		return
+	}
+	if sum.is {
+		rows.rowSum = sum
+	}
+	if count.is {
+		rows.rowCount = count
+	}
 }
 
 // maxCount is the largest count that a float64 surely has exactly.
 const maxCount = 1 << 53
 
-// count reads a count of observations.
-func (h *histograms) count(r *sources.Row, i int) (uint64, bool) {
-	x, ok := h.number(r, i)
+// countOf reads a count of observations, which else is refused for why.
+func (m *mapper) countOf(r *sources.Row, i int, why reason) (uint64, bool) {
+	x, ok := m.number(r, i)
 	if !ok {
 		return 0, false
 	}
 	if !(x >= 0 && x <= maxCount) || x != math.Trunc(x) {
-		if h.refuse(refusedInvalidHistogram, 1) {
-			h.explain(refusedInvalidHistogram, fmt.Errorf("column %q is %v: it is a count, a whole number from 0 to 2^53", r.Columns[h.cells[i]], x))
+		if m.refuse(why, 1) {
+			m.explain(why, fmt.Errorf("column %q is %v: it is a count, a whole number from 0 to 2^53", r.Columns[m.cells[i]], x))
 		}
 		return 0, false
 	}
 	return uint64(x), true
 }
 
+// errScattered is why a limit costs all histograms of a result. Of those whose
+// rows are together it costs the last one alone.
+var errScattered = &refused{refusedLimit, errors.New("the result was cut by a limit, and the rows of its histograms were not together, so that each may lack some: add ORDER BY with the key labels to the query, or raise the limit")}
+
 func (h *histograms) end(cut bool) {
-	if cut && h.last != nil && h.options.Mode == config.HistogramBuckets {
+	switch {
+	case h.options.Mode == config.HistogramSnapshot && len(h.round) == 0 && h.offered == 0:
+		h.empty()
+	case h.options.Mode != config.HistogramBuckets || !cut:
+	case h.mixed:
+		for _, g := range h.round {
+			if rows := &g.rows; !rows.refused {
+				h.withdraw(errScattered, rows.cells)
+				rows.refused, rows.cells = true, 0
+			}
+		}
+	case h.last != nil:
 		h.last.rows.refuse(refusedLimit) // its buckets may not be all there
 	}
 	for _, g := range h.round {
@@ -271,6 +315,22 @@ func (h *histograms) end(cut bool) {
 		}
 	}
 	h.settle()
+}
+
+// empty makes a histogram of no rows, where it is known which one they would
+// make: without key labels there is one alone, as of count(*) in SQL.
+func (h *histograms) empty() {
+	if len(h.metric.KeyLabels) > 0 {
+		return
+	}
+	g := h.known[""]
+	if g == nil {
+		lset, _ := h.keyLabels(nil)
+		g = h.know("", lset)
+	}
+	g.number = h.values.number
+	g.rows.begin(h)
+	h.round = append(h.round, g)
 }
 
 // emitHistogram adds the observations of g to the round, in the forms that are

@@ -181,12 +181,22 @@ func whole(x float64) (uint64, bool) {
 	return uint64(x), x >= 0 && x <= maxCount && x == math.Trunc(x)
 }
 
+// sumOrNaN is the sum, or the number that says of a native histogram that it has
+// none: the formats know no family in which only some have one.
+func (m *partMetric) sumOrNaN() *float64 {
+	if m.sum == nil {
+		none := math.NaN()
+		return &none
+	}
+	return m.sum
+}
+
 func (m *partMetric) summary() (*dto.Summary, bool) {
-	if m.sum == nil || m.count == nil || !m.sorted() {
+	if m.count == nil || !m.sorted() {
 		return nil, false
 	}
 	n, ok := whole(*m.count)
-	s := &dto.Summary{SampleSum: m.sum, SampleCount: &n}
+	s := &dto.Summary{SampleSum: m.sumOrNaN(), SampleCount: &n}
 	for i := range m.bounds {
 		s.Quantile = append(s.Quantile, &dto.Quantile{Quantile: &m.bounds[i].bound, Value: &m.bounds[i].v})
 	}
@@ -202,7 +212,7 @@ func (m *partMetric) histogram() (*dto.Histogram, bool) {
 			return d, true
 		}
 	}
-	if !m.sorted() || !native && m.sum == nil || m.count == nil || len(m.bounds) == 0 {
+	if !m.sorted() || m.count == nil || len(m.bounds) == 0 {
 		return nil, false
 	}
 	n, ok := whole(*m.count)
@@ -211,7 +221,7 @@ func (m *partMetric) histogram() (*dto.Histogram, bool) {
 		return nil, false
 	}
 	if !native {
-		d.SampleSum, d.SampleCount = m.sum, &n
+		d.SampleSum, d.SampleCount = m.sumOrNaN(), &n
 	}
 	// As with client_golang there is no bucket for +Inf: it is the count.
 	d.Bucket = make([]*dto.Bucket, 0, len(m.bounds)-1)

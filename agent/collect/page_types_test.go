@@ -122,7 +122,8 @@ func TestPageOfAllTypes(t *testing.T) {
 		"histogram without a sum": {
 			config.Metric{Type: config.Histogram, HistogramOptions: new(bucketRows(config.HistogramOptions{Classic: true, Cumulative: true}))},
 			table("le c", []any{1, 2}),
-			"# x_bucket unknown\nx_bucket{le=\"1.0\"} 2\nx_bucket{le=\"+Inf\"} 2\n# x_count unknown\nx_count{} 2", "", "",
+			"# x histogram\nx_bucket{le=\"1.0\"} 2\nx_bucket{le=\"+Inf\"} 2\nx_sum{} NaN\nx_count{} 2", "",
+			"# x histogram\nx_count{} 2\nx_sum{} NaN\nx_bucket{le=\"1.0\"} 2\nx_bucket{le=\"+Inf\"} 2",
 		},
 		"native with custom buckets, and classic": {
 			config.Metric{Type: config.Histogram, HistogramOptions: &both}, durationRows(),
@@ -247,11 +248,16 @@ h_bucket{le="1.0"} 1
 h_count{} 1
 # h_sum unknown
 h_sum{} 3`},
-		"one of two is not whole": {"# TYPE s summary\ns_sum{a=\"1\"} 1\ns_count{a=\"1\"} 1\ns_count{a=\"2\"} 1\n", `# s_count unknown
+		"one of two is not whole": {"# TYPE s summary\ns_sum{a=\"1\"} 1\ns_count{a=\"1\"} 1\ns_sum{a=\"2\"} 1\n", `# s_count unknown
 s_count{a="1"} 1
-s_count{a="2"} 1
 # s_sum unknown
-s_sum{a="1"} 1`},
+s_sum{a="1"} 1
+s_sum{a="2"} 1`},
+		"one of two has no sum": {"# TYPE s summary\ns_sum{a=\"1\"} 1\ns_count{a=\"1\"} 1\ns_count{a=\"2\"} 1\n", `# s summary
+s_sum{a="1"} 1
+s_count{a="1"} 1
+s_sum{a="2"} NaN
+s_count{a="2"} 1`},
 		"a part at two times": {"# TYPE s summary\ns_sum 1 1000\ns_count 1 1000\ns_sum 2 2000\n", `# s_count unknown
 s_count{} 1
 # s_sum unknown

@@ -24,6 +24,8 @@ func TestRefusedParts(t *testing.T) {
 	}, "a")
 	role := config.Metric{Name: "role", Type: config.StateSet, KeyLabels: []string{"a"}, Values: []string{"v"}, States: []string{"on", "off"}}
 	rpc := config.Metric{Name: "rpc", Type: config.Summary, KeyLabels: []string{"a"}, SummaryOptions: &config.SummaryOptions{Quantile: "q", Value: "v"}}
+	counted := rpc
+	counted.SummaryOptions = &config.SummaryOptions{Quantile: "q", Value: "v", Count: "n"}
 	const good = "d_bucket{a=\"good\", le=\"1.0\"} 1\nd_bucket{a=\"good\", le=\"2.0\"} 2\nd_bucket{a=\"good\", le=\"+Inf\"} 2\nd_count{a=\"good\"} 2\n"
 	goodRows := func(rows ...[]any) answer {
 		return table("a le c n", append([][]any{{"good", 1, 1, nil}}, append(rows, []any{"good", 2, 2, nil})...)...)
@@ -106,6 +108,11 @@ func TestRefusedParts(t *testing.T) {
 			rpc, table("a q v", []any{"x", 0.5, 1}, []any{"x", 99, 2}),
 			"rpc{a=\"x\", quantile=\"0.5\"} 1\n",
 			"invalid_quantile", `column \"q\" is 99`,
+		},
+		"a count of a summary that is none": {
+			counted, table("a q v n", []any{"x", 0.5, 1, -3}),
+			"rpc{a=\"x\", quantile=\"0.5\"} 1\n",
+			"invalid_summary", `column \"n\" is -3: it is a count`,
 		},
 		"a quantile twice": {
 			rpc, table("a q v", []any{"x", 0.5, 1}, []any{"x", 0.5, 2}),

@@ -19,6 +19,7 @@ const (
 	refusedNaN                            // an observation that is NaN or infinite, or makes the sum so
 	refusedInvalidHistogram               // buckets that make no histogram: the whole of it
 	refusedInvalidQuantile                // not from 0 to 1
+	refusedInvalidSummary                 // a summary's count that is none
 	refusedLimit                          // came behind row_limit or sample_limit
 	refusedFuture                         // its own time is too far ahead
 	refusedOld                            // its own time is older than max_age
@@ -29,7 +30,7 @@ const (
 
 var reasonNames = [reasons]string{
 	"null", "unparsable", "duplicate", "missing_column", "invalid_label", "label_limit", "series_limit",
-	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "limit", "future", "max_age", "not_newer", "time",
+	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "invalid_summary", "limit", "future", "max_age", "not_newer", "time",
 }
 
 // String returns the label value.

@@ -55,10 +55,12 @@ func (s *summaries) row(r *sources.Row) {
 		s.take(rows)
 		rows.set(part{role: roleSum}, sum)
 	}
-	count, hasCount := s.optional(r, summaryCount)
+	hasCount := s.cells[summaryCount] >= 0 && !r.Values[s.cells[summaryCount]].IsNull()
 	if hasCount {
-		s.take(rows)
-		rows.set(part{role: roleCount}, count)
+		if n, ok := s.countOf(r, summaryCount, refusedInvalidSummary); ok {
+			s.take(rows)
+			rows.set(part{role: roleCount}, float64(n))
+		}
 	}
 	if r.Values[s.cells[summaryQuantile]].IsNull() && (hasSum || hasCount) {
 		return // a row for the sum and the count alone
