@@ -25,6 +25,8 @@ type choices struct {
 	connections      int  // of the source
 	other, otherJob  bool // another source, and what it is called
 	dead             bool // a source whose server is not there
+	mute             bool // one whose server takes connections and never answers
+	port             int  // of that one
 	endpoint, faster bool
 	cluster          string // an external label
 }
@@ -35,7 +37,7 @@ func newChoices() choices {
 
 func (c *choices) change(rng *rand.Rand) {
 	for range 1 + rng.IntN(3) {
-		switch rng.IntN(15) {
+		switch rng.IntN(16) {
 		case 0:
 			c.help++
 		case 1:
@@ -66,6 +68,8 @@ func (c *choices) change(rng *rand.Rand) {
 			c.moving = !c.moving
 		case 14:
 			c.cluster = []string{"", "a", "b"}[rng.IntN(3)]
+		case 15:
+			c.mute = !c.mute
 		}
 	}
 }
@@ -154,6 +158,9 @@ sources:
 	}
 	if c.dead {
 		b.WriteString("  - {name: dead, type: postgres, host: 127.0.0.1, port: 1, user: u, job: dead, instance: one, collectors: [other]}\n")
+	}
+	if c.mute {
+		fmt.Fprintf(&b, "  - {name: mute, type: postgres, host: 127.0.0.1, port: %d, user: u, job: mute, instance: one, collectors: [other]}\n", c.port)
 	}
 	clock := fmt.Sprintf("interval: %ds", c.interval)
 	if c.cron {
@@ -259,6 +266,9 @@ func (c *choices) series() map[string]bool {
 	}
 	if c.dead {
 		add("up", "dead", nil)
+	}
+	if c.mute {
+		add("up", "mute", nil)
 	}
 	return all
 }

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"cmp"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +42,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 
 	r := newReloadable(t)
 	c := newChoices()
+	c.port = muteServer(t)
 	write := func(text string) { writeConfig(t, r.file, text) }
 	write(c.config(r.receiver.URL()))
 	r.start()
@@ -61,7 +65,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 		c.change(rng)
 		measured := i == reloads/5 || i == reloads-1
 		if measured { // with as many sources each time
-			c.other, c.dead = false, false
+			c.other, c.dead, c.mute = false, false, false
 		}
 		if !measured && rng.IntN(10) == 0 {
 			c = before
@@ -133,6 +137,34 @@ func TestReloadsUnderLoad(t *testing.T) {
 	if d := gocmp.Diff(gone, marked); d != "" {
 		t.Errorf("stale markers (-want +got):\n%s", d)
 	}
+}
+
+// muteServer takes connections and reads from them until the test ends, and
+// never says a word. It returns its port.
+func muteServer(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connections sync.WaitGroup
+	connections.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			connections.Go(func() {
+				defer c.Close()
+				_, _ = io.Copy(io.Discard, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		connections.Wait()
+	})
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // received returns the samples of each series, whatever external labels it had
