@@ -241,3 +241,38 @@ func TestRetiredWorkerDiscardsItsResult(t *testing.T) {
 		})
 	}
 }
+
+// TestSuccessionKeepsTheHold has a worker whose query never succeeds go on with
+// the last result of the one before: it is emitted again, and ends once, as if
+// nobody had been replaced.
+func TestSuccessionKeepsTheHold(t *testing.T) {
+	q := query(orders())
+	q.Clock = config.Clock{Interval: 10 * time.Minute, ResendInterval: time.Minute, StaleAfter: 30 * time.Minute, OnError: config.OnErrorKeep}
+	r := newRig(t, dbSource(), q, &database{answers: []answer{orderRows(3, "open")}})
+	r.step(2)
+	described := q
+	described.Metrics = []config.Metric{orders()}
+	described.Metrics[0].Help = "All orders."
+	w := r.successor(described, &database{answers: []answer{{err: errDown}}})
+	r.now = t0.Add(3 * time.Second)
+	w.Prepare(t.Context(), []Runner{r.Worker})
+	r.Retire()
+	if err := (Succession{Leaving: []Runner{r.Worker}, Entering: []Runner{w}}).Carry(r.now); err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for at := 62; at < 30*60; at += 60 {
+		fmt.Fprintf(&want, "orders{instance=\"h:1\", job=\"pg\", status=\"open\", team=\"shop\"} 3 @%d\n", at)
+	}
+	want.WriteString("orders{instance=\"h:1\", job=\"pg\", status=\"open\", team=\"shop\"} stale @1802\n")
+	for at := 4; at < 40*60; at++ {
+		r.now = t0.Add(time.Duration(at) * time.Second)
+		if at%600 == 0 {
+			_ = w.Step(t.Context(), r.now)
+		}
+		w.refresh(r.now)
+	}
+	if diff := cmp.Diff(want.String(), newSamples(t, r.reader)); diff != "" {
+		t.Error(diff)
+	}
+}
