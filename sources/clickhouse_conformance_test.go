@@ -2,6 +2,8 @@ package sources_test
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,5 +83,36 @@ func clickhouseDatabase(t testing.TB) database {
 			return fmt.Sprint(ch.Query(t, "SELECT v FROM kept ORDER BY v"), ch.Query(t, "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name"))
 		},
 		running: func(t testing.TB) int { return ch.Running(t, user) },
+	}
+}
+
+// reader is the account of tests with a server of their own.
+var reader = servers.Account{Name: "reader", Password: firstPassword, Readonly: 2}
+
+func readerSource(ch *servers.ClickHouse, protocol config.SourceProtocol) config.Source {
+	c := chSource(ch, protocol, reader.Name)
+	c.Password = config.NewSecret(reader.Password)
+	c.Timeout = 2 * time.Second
+	return c
+}
+
+func privateClickHouse(protocol config.SourceProtocol) func(testing.TB) private {
+	return func(t testing.TB) private {
+		ch := servers.ClickHouseServer(t, reader)
+		c := readerSource(ch, protocol)
+		p := private{
+			config:  c,
+			address: net.JoinHostPort(c.Host, strconv.Itoa(c.Port)),
+			kill:    ch.Stop, start: ch.Start, pause: ch.Pause, resume: ch.Resume,
+			row:         "SELECT 1",
+			nap:         "SELECT sleep(0.01)",
+			slow:        "SELECT number FROM system.numbers WHERE number + 1 = 0",
+			setPassword: func(t testing.TB, password string) { ch.SetPassword(t, reader.Name, password) },
+			running:     func(t testing.TB) int { return ch.Running(t, reader.Name) },
+		}
+		if protocol == config.ProtocolNative {
+			p.connections = func(t testing.TB) int { return ch.Connections(t) }
+		}
+		return p
 	}
 }

@@ -73,3 +73,25 @@ func mysqlKept(t testing.TB, m *servers.MariaDB) string {
 	return fmt.Sprint(m.Query(t, "SELECT v FROM kept ORDER BY v"), m.Query(t, "SELECT next_not_cached_value FROM numbers"),
 		m.Query(t, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'app' ORDER BY 1"))
 }
+
+func privateMySQL(t testing.TB) private {
+	m := servers.MySQL(t)
+	user := m.Account(t, documented)
+	setPassword := func(t testing.TB, password string) {
+		m.Exec(t, "ALTER USER "+user+" IDENTIFIED BY '"+password+"'")
+	}
+	setPassword(t, firstPassword)
+	c := mysqlSource(m, user)
+	c.Password = config.NewSecret(firstPassword)
+	return private{
+		config:  c,
+		address: m.Addr(),
+		kill:    m.Stop, start: func() error { return m.Start() }, pause: m.Pause, resume: m.Resume,
+		row:         "SELECT 1",
+		nap:         "SELECT SLEEP(0.01)",
+		slow:        "SELECT SLEEP(600)",
+		setPassword: setPassword,
+		connections: func(t testing.TB) int { return m.Connections(t, user) },
+		running:     func(t testing.TB) int { return m.Running(t, user) },
+	}
+}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,59 +14,6 @@ import (
 	"sql2metrics/e2e/servers"
 	"sql2metrics/sources"
 )
-
-func TestMySQLRestart(t *testing.T) {
-	m := servers.MySQL(t)
-	user := m.Account(t, documented)
-	if err := m.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	s := open(t, mysqlSource(m, user)) // dead at Open
-	wantUnreachable := func() {
-		t.Helper()
-		err := s.Query(t.Context(), query("SELECT 1"), ignore)
-		if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), m.Addr()) {
-			t.Errorf("error is %v", err)
-		}
-		wantOnce(t, err, "maria")
-		if strings.Contains(err.Error(), m.Password) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("error is %v", err)
-		}
-	}
-	back := func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil }
-	wantUnreachable()
-	if err := m.Start(); err != nil {
-		t.Fatal(err)
-	}
-	servers.Eventually(t, "the source comes back", back)
-
-	// Killed and up again between two queries: nobody notices.
-	if err := errors.Join(m.Stop(), m.Start()); err != nil {
-		t.Fatal(err)
-	}
-	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
-		t.Error(got)
-	}
-
-	// Killed under a query: that one failed.
-	done := make(chan error)
-	go func() { done <- s.Query(t.Context(), query("SELECT SLEEP(600)"), ignore) }()
-	servers.Eventually(t, "the query runs", func() bool { return m.Running(t, user) > 0 })
-	if err := m.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err == nil || errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "connection ended during the statement") {
-		t.Errorf("error is %v", err)
-	}
-	wantUnreachable()
-	if err := s.Ping(t.Context()); !errors.As(err, new(*sources.ConnectError)) {
-		t.Errorf("ping: %v", err)
-	}
-	if err := m.Start(); err != nil {
-		t.Fatal(err)
-	}
-	servers.Eventually(t, "the source comes back", back)
-}
 
 // A connection that ends in the middle of a result fails the query, which is not
 // run again.
@@ -92,107 +36,6 @@ func TestMySQLCutInTheMiddle(t *testing.T) {
 		t.Errorf("%d connections", dials)
 	}
 	read(t, s, "SELECT 1")
-}
-
-// A server that hangs holds neither the query nor Close up, and goes on when it
-// is back.
-func TestMySQLHangs(t *testing.T) {
-	m := servers.MySQL(t)
-	user := m.Account(t, documented)
-	c := mysqlSource(m, user)
-	c.Timeout = 2 * time.Second
-	s := open(t, c)
-	read(t, s, "SELECT 1")
-	if err := m.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	q := query("SELECT 1")
-	q.Timeout = 200 * time.Millisecond
-	for name, run := range map[string]func() error{
-		"query": func() error { return s.Query(t.Context(), q, ignore) },
-		"ping":  func() error { return s.Ping(t.Context()) },
-	} {
-		if err := run(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: error is %v", name, err)
-		}
-	}
-	if err := m.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	servers.Eventually(t, "the source comes back", func() bool { return s.Ping(t.Context()) == nil })
-	if err := m.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := m.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	servers.Eventually(t, "the connections are gone", func() bool { return m.Connections(t, user) == 0 })
-}
-
-func TestMySQLPasswordRotation(t *testing.T) {
-	m := sharedMariaDB.Get(t)
-	user := m.Account(t, documented)
-	file := filepath.Join(t.TempDir(), "password")
-	write := func(password string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := mysqlSource(m, user)
-	c.Password, c.PasswordFile = config.Secret{}, file
-	s := open(t, c) // the file may come later, as a mounted secret does
-	err := s.Query(t.Context(), query("SELECT 1"), ignore)
-	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "password_file") {
-		t.Errorf("without the file: %v", err)
-	}
-	write(m.Password + "\n")
-	works := func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil }
-	servers.Eventually(t, "the file is read", works)
-	m.Exec(t, "ALTER USER "+user+" IDENTIFIED BY 'two'", "KILL USER "+user)
-	servers.Eventually(t, "the connections are gone", func() bool { return m.Connections(t, user) == 0 })
-	err = s.Query(t.Context(), query("SELECT 1"), ignore)
-	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "check user and password") {
-		t.Errorf("with the old password: %v", err)
-	}
-	write("two\r\n")
-	servers.Eventually(t, "the new password is used", works)
-}
-
-func TestMySQLConnectionCap(t *testing.T) {
-	m := sharedMariaDB.Get(t)
-	user := m.Account(t, documented)
-	c := mysqlSource(m, user)
-	c.MaxConnections = 3
-	s := open(t, c)
-	var callers sync.WaitGroup
-	for range 20 {
-		callers.Go(func() {
-			for range 5 {
-				err := s.Query(t.Context(), query("SELECT COUNT(*), SLEEP(0.01) FROM information_schema.processlist WHERE user = '"+user+"'"),
-					func(r *sources.Row) error {
-						if n, err := r.Values[0].Float(); err != nil || n > 3 {
-							t.Errorf("%v connections, %v", n, err)
-						}
-						return nil
-					})
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	callers.Wait()
-	if n := m.Connections(t, user); n != 3 {
-		t.Errorf("%d connections are kept", n)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	servers.Eventually(t, "the connections are gone", func() bool { return m.Connections(t, user) == 0 })
 }
 
 func TestMySQLTLS(t *testing.T) {

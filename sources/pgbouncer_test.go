@@ -3,8 +3,6 @@ package sources_test
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -58,54 +56,6 @@ func TestPgbouncerSharesConnections(t *testing.T) {
 	}
 }
 
-// A restart of pgbouncer costs no round, and a rotated password no restart of
-// ours.
-func TestPgbouncerRestartAndRotation(t *testing.T) {
-	pg := shared.Get(t)
-	b := servers.PgBouncer(t, pg)
-	pg.Exec(t, "DROP ROLE IF EXISTS pooled", "CREATE ROLE pooled LOGIN PASSWORD 'first'")
-	b.SetPassword(t, "pooled", "first")
-	c := bouncerSource(pg, b)
-	c.User, c.Password, c.PasswordFile = "pooled", config.Secret{}, filepath.Join(t.TempDir(), "password")
-	write := func(password string) {
-		if err := os.WriteFile(c.PasswordFile, []byte(password+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("first")
-	s := open(t, c)
-	works := func(when string) {
-		t.Helper()
-		if got := read(t, s, "SELECT current_user"); !cmp.Equal(got, []string{"pooled"}) {
-			t.Errorf("%s: %v", when, got)
-		}
-	}
-	works("at first")
-	restart := func() {
-		if err := b.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	restart()
-	works("after a restart")
-
-	pg.Exec(t, "ALTER ROLE pooled PASSWORD 'second'")
-	b.SetPassword(t, "pooled", "second")
-	works("on a connection from before")
-	write("second")
-	restart()
-	works("with the new password")
-	if err := b.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.As(err, new(*sources.ConnectError)) {
-		t.Errorf("while it is stopped: %v", err)
-	}
-}
-
 // The admin console knows the simple protocol alone.
 func TestPgbouncerConsole(t *testing.T) {
 	pg := shared.Get(t)
@@ -154,4 +104,35 @@ func TestPgbouncerConsole(t *testing.T) {
 		t.Errorf("a console has the role %v", err)
 	}
 	read(t, through, "SELECT 1")
+}
+
+func privateBouncer(t testing.TB) private {
+	pg := servers.Postgres(t)
+	b := servers.PgBouncer(t, pg)
+	setPassword := func(t testing.TB, password string) {
+		pg.Exec(t, "ALTER ROLE reader PASSWORD '"+password+"'")
+		b.SetPassword(t, "reader", password)
+	}
+	pg.Exec(t, "CREATE ROLE reader LOGIN")
+	setPassword(t, firstPassword)
+	c := bouncerSource(pg, b)
+	c.User, c.Password = "reader", config.NewSecret(firstPassword)
+	return private{
+		config:  c,
+		address: b.Addr(),
+		kill:    b.Stop, start: b.Start, pause: b.Pause, resume: b.Resume,
+		row:         "SELECT 1",
+		nap:         "SELECT pg_sleep(0.01)",
+		slow:        "SELECT pg_sleep(600)",
+		setPassword: setPassword,
+		connections: func(t testing.TB) (n int) {
+			for _, client := range b.Console(t, "SHOW CLIENTS") {
+				if client[1] == "reader" {
+					n++
+				}
+			}
+			return n
+		},
+		running: func(t testing.TB) int { return pg.Running(t, application) },
+	}
 }

@@ -225,7 +225,13 @@ func pgConnectError(cfg *pgconn.Config, err error) error {
 // so no account is locked for that.
 func pgLoginRefused(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000" && !strings.Contains(pg.Message, "pg_hba.conf"))
+	return errors.As(err, &pg) && (pgWrongPassword(pg) || pg.Code == "28000" && !strings.Contains(pg.Message, "pg_hba.conf"))
+}
+
+// pgWrongPassword knows the words of pgbouncer too, whose code is that of any
+// violation of the protocol.
+func pgWrongPassword(err *pgconn.PgError) bool {
+	return err.Code == "28P01" || err.Code == "08P01" && strings.Contains(err.Message, "authentication failed")
 }
 
 // pgAttempts returns the errors of the attempts of which err tells, the most
@@ -287,7 +293,7 @@ func pgHint(err error) string {
 		dns       *net.DNSError
 	)
 	switch {
-	case errors.As(err, &pg) && pg.Code == "28P01":
+	case errors.As(err, &pg) && pgWrongPassword(pg):
 		return "check user and password, or password_file"
 	case errors.As(err, &pg) && pg.Code == "28000":
 		return "check user and the server's pg_hba.conf"

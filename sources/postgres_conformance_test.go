@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
 )
 
 func postgresDatabase(t testing.TB) database {
@@ -42,5 +43,27 @@ func postgresDatabase(t testing.TB) database {
 			return fmt.Sprint(pg.Query(t, "SELECT v FROM kept ORDER BY v"))
 		},
 		running: func(t testing.TB) int { return pg.Running(t, name) },
+	}
+}
+
+func privatePostgres(t testing.TB) private {
+	pg := servers.Postgres(t)
+	setPassword := func(t testing.TB, password string) {
+		pg.Exec(t, "ALTER ROLE reader PASSWORD '"+password+"'", "CHECKPOINT") // a kill takes the rest
+	}
+	pg.Exec(t, "CREATE ROLE reader LOGIN")
+	setPassword(t, firstPassword)
+	c := pgSource(pg)
+	c.User, c.Password = "reader", config.NewSecret(firstPassword)
+	return private{
+		config:  c,
+		address: pg.Addr(),
+		kill:    pg.Kill, start: pg.Start, pause: pg.Pause, resume: pg.Resume,
+		row:         "SELECT 1",
+		nap:         "SELECT pg_sleep(0.01)",
+		slow:        "SELECT pg_sleep(600)",
+		setPassword: setPassword,
+		connections: func(t testing.TB) int { return pg.Connections(t, application) },
+		running:     func(t testing.TB) int { return pg.Running(t, application) },
 	}
 }

@@ -7,14 +7,12 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"sql2metrics/config"
 	"sql2metrics/e2e/servers"
 	"sql2metrics/sources"
 )
@@ -64,39 +62,6 @@ func TestPostgresRowLimit(t *testing.T) {
 	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
 		t.Error(got)
 	}
-}
-
-func TestPostgresConnectionCap(t *testing.T) {
-	pg := shared.Get(t)
-	c := dsnSource("application_name=capped " + pgDSN(pg))
-	c.Password = config.NewSecret(pg.Password)
-	c.MaxConnections = 3
-	s := open(t, c)
-	var callers sync.WaitGroup
-	for range 20 {
-		callers.Go(func() {
-			for range 5 {
-				err := s.Query(t.Context(), query("SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity WHERE application_name = 'capped'"),
-					func(r *sources.Row) error {
-						if n, err := r.Values[0].Float(); err != nil || n > 3 {
-							t.Errorf("%v connections, %v", n, err)
-						}
-						return nil
-					})
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	callers.Wait()
-	if n := pg.Connections(t, "capped"); n != 3 {
-		t.Errorf("%d connections are kept", n)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	servers.Eventually(t, "the connections are gone", func() bool { return pg.Connections(t, "capped") == 0 })
 }
 
 func TestPostgresBusyConnections(t *testing.T) {

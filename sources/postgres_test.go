@@ -1,7 +1,6 @@
 package sources_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -205,114 +204,6 @@ func TestPostgresWithoutSessionLocks(t *testing.T) {
 	if _, after := p.counts(); after != before {
 		t.Errorf("%d new connections", after-before)
 	}
-}
-
-func TestPostgresRestart(t *testing.T) {
-	pg := servers.Postgres(t)
-	if err := pg.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	s := open(t, pgSource(pg)) // dead at Open
-	wantUnreachable := func() {
-		t.Helper()
-		err := s.Query(t.Context(), query("SELECT 1"), ignore)
-		if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), pg.Addr()) {
-			t.Errorf("error is %v", err)
-		}
-		wantOnce(t, err, "pg")
-		if strings.Contains(err.Error(), pg.Password) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("error is %v", err)
-		}
-	}
-	wantUnreachable()
-	if err := pg.Start(); err != nil {
-		t.Fatal(err)
-	}
-	back := func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil }
-	servers.Eventually(t, "the source comes back", back)
-
-	// Down and up again between two queries: nobody notices.
-	for _, action := range []func() error{pg.Stop, pg.Start} {
-		if err := action(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
-		t.Error(got)
-	}
-	if err := pg.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	wantUnreachable()
-	wantUnreachable()
-	if err := s.Ping(t.Context()); !errors.As(err, new(*sources.ConnectError)) {
-		t.Errorf("ping: %v", err)
-	}
-	if err := pg.Start(); err != nil {
-		t.Fatal(err)
-	}
-	servers.Eventually(t, "the source comes back", back)
-	if n := pg.Connections(t, application); n > 2 {
-		t.Errorf("%d connections", n)
-	}
-}
-
-// A server that hangs holds neither the query nor Close up.
-func TestPostgresHangs(t *testing.T) {
-	pg := servers.Postgres(t)
-	c := pgSource(pg)
-	c.Timeout = 300 * time.Millisecond
-	s := open(t, c)
-	read(t, s, "SELECT 1")
-	if err := pg.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	q := query("SELECT 1")
-	q.Timeout = 200 * time.Millisecond
-	for name, run := range map[string]func() error{
-		"query": func() error { return s.Query(t.Context(), q, ignore) },
-		"ping":  func() error { return s.Ping(t.Context()) },
-	} {
-		if err := run(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: error is %v", name, err)
-		}
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := pg.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	servers.Eventually(t, "the connections are gone", func() bool { return pg.Connections(t, application) == 0 })
-}
-
-func TestPostgresPasswordRotation(t *testing.T) {
-	pg := shared.Get(t)
-	pg.Exec(t, "DROP ROLE IF EXISTS rotating", "CREATE ROLE rotating LOGIN PASSWORD 'one'")
-	file := filepath.Join(t.TempDir(), "password")
-	write := func(password string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := pgSource(pg)
-	c.User, c.Password, c.PasswordFile = "rotating", config.Secret{}, file
-	s := open(t, c) // the file may come later, as a mounted secret does
-	err := s.Query(t.Context(), query("SELECT 1"), ignore)
-	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "password_file") {
-		t.Errorf("without the file: %v", err)
-	}
-	write("one\n")
-	servers.Eventually(t, "the file is read", func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil })
-
-	pg.Exec(t, "ALTER ROLE rotating PASSWORD 'two'", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotating'")
-	err = s.Query(t.Context(), query("SELECT 1"), ignore)
-	if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "check user and password") {
-		t.Errorf("with the old password: %v", err)
-	}
-	write("two\r\n")
-	servers.Eventually(t, "the new password is used", func() bool { return s.Query(t.Context(), query("SELECT 1"), ignore) == nil })
 }
 
 // pgGreeting is a login that succeeds at once.

@@ -61,3 +61,23 @@ func redisDatabase(t testing.TB) database {
 		running: r.Running,
 	}
 }
+
+func privateRedis(t testing.TB) private {
+	// The account comes with the server: a kill takes all that it was told later.
+	r := servers.Redis(t, "user reader on >"+firstPassword+" ~* -@all +ping +command|info +eval_ro +script|kill", "busy-reply-threshold 100")
+	c := redisSource(r)
+	c.User, c.Password = "reader", config.NewSecret(firstPassword)
+	return private{
+		config:  c,
+		address: r.Addr(),
+		kill:    r.Stop, start: r.Start, pause: r.Pause, resume: r.Resume,
+		row:  "PING",
+		nap:  `EVAL_RO "for i = 1, 100000 do end" 0`,
+		slow: `EVAL_RO "while true do end" 0`,
+		setPassword: func(t testing.TB, password string) {
+			r.Do(t, "ACL", "SETUSER", "reader", "resetpass", ">"+password)
+		},
+		connections: func(t testing.TB) int { return r.Connections(t, application) },
+		running:     r.Running,
+	}
+}

@@ -1,6 +1,7 @@
 package sources_test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,5 +37,25 @@ func sqliteDatabase(t testing.TB) database {
 		kept: func(t testing.TB) string {
 			return app.row(t, "SELECT group_concat(v) || ' ' || (SELECT user_version FROM pragma_user_version) FROM kept")
 		},
+	}
+}
+
+// privateSQLite has a file for a server: it is gone, or locked by its
+// application.
+func privateSQLite(t testing.TB) private {
+	path := kept(t)
+	var writer app
+	return private{
+		config:  sqliteSource(path),
+		address: path,
+		kill:    func() error { return os.Rename(path, path+".gone") },
+		start:   func() error { return os.Rename(path+".gone", path) },
+		pause: func() error {
+			writer = openApp(t, path)
+			_, err := writer.db.Exec("BEGIN EXCLUSIVE")
+			return err
+		},
+		resume: func() error { return writer.db.Close() },
+		row:    "SELECT v FROM kept",
 	}
 }

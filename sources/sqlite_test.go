@@ -106,7 +106,7 @@ func TestSQLiteValues(t *testing.T) {
 }
 
 // kept makes a database with one table.
-func kept(t *testing.T) string {
+func kept(t testing.TB) string {
 	path := filepath.Join(t.TempDir(), "app.db")
 	openApp(t, path).exec(t, "CREATE TABLE kept (v int)", "INSERT INTO kept VALUES (1)")
 	return path
