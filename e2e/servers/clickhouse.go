@@ -267,10 +267,7 @@ func (ch *ClickHouse) signal(sig syscall.Signal) error {
 	if ch.process == nil {
 		return errors.New("signal ClickHouse: it is stopped")
 	}
-	if err := ch.process.cmd.Process.Signal(sig); err != nil {
-		return fmt.Errorf("signal ClickHouse: %w", err)
-	}
-	return nil
+	return signal(sig, ch.process.cmd.Process.Pid)
 }
 
 // Remove ends the server and removes its folder.

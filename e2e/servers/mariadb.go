@@ -226,10 +226,7 @@ func (m *MariaDB) signal(sig syscall.Signal) error {
 	if m.process == nil {
 		return errors.New("signal MariaDB: it is stopped")
 	}
-	if err := m.process.cmd.Process.Signal(sig); err != nil {
-		return fmt.Errorf("signal MariaDB: %w", err)
-	}
-	return nil
+	return signal(sig, m.process.cmd.Process.Pid)
 }
 
 // Remove ends the server and removes its folder.

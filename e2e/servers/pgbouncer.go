@@ -160,6 +160,21 @@ func (b *Bouncer) Stop() error {
 	return p.stop(syscall.SIGKILL)
 }
 
+// Pause makes pgbouncer stop answering without closing anything.
+func (b *Bouncer) Pause() error { return b.signal(syscall.SIGSTOP) }
+
+// Resume undoes Pause.
+func (b *Bouncer) Resume() error { return b.signal(syscall.SIGCONT) }
+
+func (b *Bouncer) signal(sig syscall.Signal) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.process == nil {
+		return errors.New("signal pgbouncer: it is stopped")
+	}
+	return signal(sig, b.process.cmd.Process.Pid)
+}
+
 // Console returns the rows of a command of the admin console.
 func (b *Bouncer) Console(tb testing.TB, command string) [][]string {
 	tb.Helper()

@@ -236,14 +236,24 @@ func (pg *PG) signal(sig syscall.Signal) error {
 		return errors.New("signal PostgreSQL: it is stopped")
 	}
 	main := pg.process.cmd.Process.Pid
-	pids := []int{main}
-	pids = append(pids, children(main)...)
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("signal PostgreSQL: %w", err)
-		}
+	return signal(sig, append([]int{main}, children(main)...)...)
+}
+
+// Kill ends the server and all its children without a word, as a machine does
+// that loses its power. What was not checkpointed may be lost.
+func (pg *PG) Kill() error {
+	pg.mu.Lock()
+	defer pg.mu.Unlock()
+	if pg.process == nil {
+		return nil
 	}
-	return nil
+	p := pg.process
+	pg.process = nil
+	orphans := children(p.cmd.Process.Pid)
+	if err := p.stop(syscall.SIGKILL); err != nil {
+		return err
+	}
+	return signal(syscall.SIGKILL, orphans...)
 }
 
 // children returns the processes whose parent is pid.
@@ -251,12 +261,7 @@ func children(pid int) []int {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var found []int
 	for _, path := range stats {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		// pid (name) state parent …; the name may hold anything.
-		fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
+		fields := statFields(path)
 		if len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
 			child, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			if err == nil {

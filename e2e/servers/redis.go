@@ -221,10 +221,7 @@ func (r *RedisServer) signal(sig syscall.Signal) error {
 	if r.process == nil {
 		return errors.New("signal Redis: it is stopped")
 	}
-	if err := r.process.cmd.Process.Signal(sig); err != nil {
-		return fmt.Errorf("signal Redis: %w", err)
-	}
-	return nil
+	return signal(sig, r.process.cmd.Process.Pid)
 }
 
 // Remove ends the server and removes its folder.

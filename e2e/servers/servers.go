@@ -5,13 +5,16 @@
 package servers
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,14 +69,60 @@ func Eventually(tb testing.TB, what string, ok func() bool) {
 	}
 }
 
-// freePort returns a port of the loopback address that nobody uses.
+// freePort returns a port of the loopback address that nobody uses. It is none
+// of those from which the system takes the ports of clients: one of them could
+// have it before the server does, or while the server is stopped.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	const first, last = 10000, 32000
+	var err error
+	for range 100 {
+		port := first + rand.N(last-first)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
+}
+
+// signal sends sig to processes that may have ended. When it is SIGSTOP, it
+// returns when none of their threads runs any more.
+func signal(sig syscall.Signal, pids ...int) error {
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal process %d: %w", pid, err)
+		}
+	}
+	if sig != syscall.SIGSTOP {
+		return nil
+	}
+	deadline := time.Now().Add(startWait)
+	for slices.ContainsFunc(pids, runs) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes %v do not stop", pids)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// runs tells whether a thread of the process is neither stopped nor ended.
+func runs(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return slices.ContainsFunc(stats, func(path string) bool {
+		fields := statFields(path)
+		return len(fields) > 0 && !strings.Contains("TtZX", fields[0])
+	})
+}
+
+// statFields returns what a stat file of /proc says behind the process's name,
+// which may hold anything: its state, its parent and more.
+func statFields(path string) []string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 }
 
 // process is a server's main process.
@@ -109,14 +158,15 @@ func (p *process) ready(probe func() error) error {
 	deadline := time.Now().Add(startWait)
 	for {
 		err := probe()
+		select {
+		case <-p.exited: // and if something answers, it is another
+			return fmt.Errorf("%s ended: %w\n%s", p.cmd.Path, p.err, p.output.String())
+		default:
+		}
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-p.exited:
-			return fmt.Errorf("%s ended: %w\n%s", p.cmd.Path, p.err, p.output.String())
-		case <-time.After(20 * time.Millisecond):
-		}
+		time.Sleep(20 * time.Millisecond)
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s does not answer: %w\n%s", p.cmd.Path, err, p.output.String())
 		}
