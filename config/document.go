@@ -125,6 +125,7 @@ func (d *document) finish() {
 		s.finish(*g, d)
 	}
 	checkFamilies(d.sources)
+	checkTwins(d.sources)
 	for _, e := range d.endpoints {
 		d.config.RemoteWrite = append(d.config.RemoteWrite, e.RemoteWrite)
 	}

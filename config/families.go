@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -55,6 +56,41 @@ func checkFamilies(sources []*source) {
 				at := other.at("metric_name")
 				at.fail(fmt.Sprintf("%s is a series of the %s %s on %s too", other.seriesName(), m.Type, m.Name, m.at("metric_name").place(at)),
 					"rename one of the two")
+			}
+		}
+	}
+}
+
+// checkTwins warns of metrics that have one name, and one series each in the
+// same source: without labels that tell them apart it is the same one, and has
+// the samples of both. Queries with a gate are left out:
+// it may be open for one of them alone.
+func checkTwins(sources []*source) {
+	type pair struct{ first, second *metric }
+	warned := map[pair]bool{}
+	for _, s := range sources {
+		alone := map[string][]*metric{} // metrics with one series, by its name
+		for _, c := range s.collectors {
+			for _, q := range c.queries {
+				if !q.Requires.IsZero() {
+					continue
+				}
+				for _, m := range q.metrics {
+					if m.Name == "" || m.Type == StateSet || len(m.KeyLabels) > 0 || m.ValueLabel != "" {
+						continue
+					}
+					name := m.seriesName()
+					for _, other := range alone[name] {
+						if !maps.Equal(m.StaticLabels, other.StaticLabels) || warned[pair{other, m}] {
+							continue
+						}
+						warned[pair{other, m}] = true
+						at := m.at("metric_name")
+						at.warn(fmt.Sprintf("%s is on %s too, for the same source %s, and no label tells the two apart: they are one series, which gets the samples of both",
+							name, other.at("metric_name").place(at), s.Name), "give each of them static_labels or key_labels, or rename one")
+					}
+					alone[name] = append(alone[name], m)
+				}
 			}
 		}
 	}

@@ -143,7 +143,11 @@ func (h *histogramFields) finishObservations() {
 	case h.Schema < -4 || h.Schema > 8:
 		h.at("schema").fail(fmt.Sprintf("is %d", h.Schema), "write a number from -4 to 8: bounds are a factor of 2^(2^-schema) apart")
 	}
-	if h.Classic && h.has("schema") {
+	switch {
+	case !h.Classic || !h.has("schema"):
+	case h.Native:
+		h.at("schema").fail("has no meaning in form both, whose native histogram has the bounds of the classic one", "delete it and write buckets, or write form: native")
+	default:
 		h.at("schema").fail("belongs to native histograms", "delete it, or write form: native")
 	}
 }
