@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// counts returns how often the row of each id was counted, where each row has a
+// countedRows returns how often the row of each id was counted, where each row has a
 // shop of its own.
 func countedRows(w *Worker) map[string]uint64 {
 	all := map[string]uint64{}
