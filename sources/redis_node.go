@@ -239,11 +239,11 @@ func (n *redisNode) hangUp() {
 	_ = n.socket.Close()
 }
 
-// close ends the connection.
+// close ends the connection. The driver's conn is not given back to its pool,
+// which would log to standard error if there is something left to read.
 func (n *redisNode) close() {
 	n.hangUp()
 	if n.client != nil {
-		_ = n.conn.Close()
 		_ = n.client.Close()
 	}
 }
