@@ -209,10 +209,14 @@ func (r *redisServer) kill(ctx context.Context, address string, command []any) {
 		if err != nil {
 			return err
 		}
+		lost := time.Now().Add(confirmWait)
 		for {
 			_, err := n.do(ctx, "PING")
 			if !pause(ctx, busyWait) {
 				return nil
+			}
+			if err == nil && time.Now().After(lost) {
+				return nil // nothing runs: the answer got lost
 			}
 			if !isBusy(err) {
 				continue
