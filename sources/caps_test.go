@@ -1,6 +1,7 @@
 package sources_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -147,6 +149,35 @@ func TestRefusedLoginsAreNotRepeated(t *testing.T) {
 			if err := os.WriteFile(c.PasswordFile, fmt.Append(nil, "guess ", want), 0o600); err != nil {
 				t.Fatal(err)
 			}
+		}
+	})
+}
+
+// The wait for a connection is bounded by the query's timeout, but no part of
+// it: it has an error of its own.
+func TestBusyConnections(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, d database, _ sources.Source) {
+		d.config.MaxConnections = 1
+		var waits []time.Duration
+		s, err := sources.Open(d.config, sources.Options{Waited: func(d time.Duration) { waits = append(waits, d) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		err = s.Query(t.Context(), query(d.types), func(*sources.Row) error {
+			q := query(d.types)
+			q.Timeout = 10 * time.Millisecond
+			err := s.Query(t.Context(), q, ignore)
+			if !errors.As(err, new(*sources.BusyError)) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "raise max_connections") {
+				t.Errorf("error is %v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if len(waits) != 1 {
+			t.Errorf("told of waits of %v, want one", waits)
 		}
 	})
 }

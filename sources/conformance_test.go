@@ -402,7 +402,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		}
 		round()
 		files, goroutines := openFiles(t), runtime.NumGoroutine()
-		for range 5 {
+		for range 3 {
 			round()
 		}
 		servers.Eventually(t, "files and goroutines are as before", func() bool {

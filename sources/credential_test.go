@@ -79,6 +79,7 @@ func TestPasswordCommandEnds(t *testing.T) {
 		"what holds its output open": {"sleep 600 & echo $! >$0; echo word", time.Minute, false, "left a program running"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			started := filepath.Join(t.TempDir(), "pid")
 			pid := func() int {
 				text, _ := os.ReadFile(started)

@@ -84,26 +84,12 @@ func TestMySQLStatementNamesItself(t *testing.T) {
 
 func TestMySQLOneRoundTrip(t *testing.T) {
 	m := sharedMariaDB.Get(t)
-	p := startProxy(t, m.Addr())
-	c := through(t, mysqlSource(m, m.Account(t, documented)), p)
-	c.MaxConnections = 1
-	s := open(t, c)
-	for name, sql := range map[string]string{
+	wantOneRoundTrip(t, mysqlSource(m, m.Account(t, documented)), m.Addr(), map[string]string{
 		"small":   "SELECT 1",
 		"large":   "SELECT seq, repeat('x', 100) FROM seq_1_to_20000",
 		"failing": "SELECT 9223372036854770000 + CAST(seq AS SIGNED) FROM seq_1_to_20000",
 		"wrong":   "SELECT nothing",
-	} {
-		t.Run(name, func(t *testing.T) {
-			_ = s.Query(t.Context(), query(sql), ignore) // warms up
-			before, dials := p.counts()
-			_ = s.Query(t.Context(), query(sql), ignore)
-			after, redials := p.counts()
-			if after-before != 1 || redials != dials {
-				t.Errorf("%d round trips, %d new connections", after-before, redials-dials)
-			}
-		})
-	}
+	})
 }
 
 // Under the documented account nothing writes, whoever refuses it.
@@ -280,25 +266,6 @@ func TestMySQLKilledByOthers(t *testing.T) {
 				read(t, s, "SELECT 1")
 			})
 		}
-	}
-}
-
-func TestMySQLCutConnectionCostsNoRound(t *testing.T) {
-	m := sharedMariaDB.Get(t)
-	user := m.Account(t, documented)
-	p := startProxy(t, m.Addr())
-	s := open(t, through(t, mysqlSource(m, user), p))
-	for range 3 {
-		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
-			t.Error(got)
-		}
-		p.cut()
-	}
-	read(t, s, "SELECT 1")
-	m.Exec(t, "KILL USER "+user)
-	servers.Eventually(t, "the connections are gone", func() bool { return m.Connections(t, user) == 0 })
-	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -64,41 +64,6 @@ func TestPostgresRowLimit(t *testing.T) {
 	}
 }
 
-func TestPostgresBusyConnections(t *testing.T) {
-	c := pgSource(shared.Get(t))
-	c.MaxConnections = 1
-	s := open(t, c)
-	err := s.Query(t.Context(), query("SELECT 1"), func(*sources.Row) error {
-		q := query("SELECT 1")
-		q.Timeout = 50 * time.Millisecond
-		err := s.Query(t.Context(), q, ignore)
-		if !errors.As(err, new(*sources.BusyError)) || !strings.Contains(err.Error(), "raise max_connections") {
-			t.Errorf("error is %v", err)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-func TestPostgresCutConnectionCostsNoRound(t *testing.T) {
-	pg := shared.Get(t)
-	p := startProxy(t, pg.Addr())
-	s := open(t, through(t, pgSource(pg), p))
-	for range 3 {
-		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
-			t.Error(got)
-		}
-		p.cut()
-	}
-	read(t, s, "SELECT 1")
-	pg.Exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sql2metrics'")
-	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
 // What ends its own connection would end the next one too: it is the query
 // that failed, and it is not run again.
 func TestPostgresStatementEndsItsConnection(t *testing.T) {

@@ -155,3 +155,23 @@ func fakeServer(t testing.TB, serve func(net.Conn)) net.Listener {
 
 // swallow reads until the connection ends.
 func swallow(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+// wantOneRoundTrip checks that a query on a connection that is there costs one
+// round trip to the server at target, however it ends.
+func wantOneRoundTrip(t *testing.T, c config.Source, target string, statements map[string]string) {
+	p := startProxy(t, target)
+	c = through(t, c, p)
+	c.MaxConnections = 1
+	s := open(t, c)
+	for name, sql := range statements {
+		t.Run(name, func(t *testing.T) {
+			_ = s.Query(t.Context(), query(sql), ignore) // warms up
+			before, dials := p.counts()
+			_ = s.Query(t.Context(), query(sql), ignore)
+			after, redials := p.counts()
+			if after-before != 1 || redials != dials {
+				t.Errorf("%d round trips, %d new connections", after-before, redials-dials)
+			}
+		})
+	}
+}

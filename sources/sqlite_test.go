@@ -197,33 +197,3 @@ func TestSQLiteDoesNotBlockApplication(t *testing.T) {
 		writer.exec(t, "BEGIN EXCLUSIVE", "INSERT INTO kept VALUES (2)", "COMMIT")
 	}
 }
-
-// The wait for a connection is bounded by the query's timeout, but no part of
-// it: it has an error of its own.
-func TestSQLiteBusyConnections(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.db")
-	openApp(t, path).exec(t, "CREATE TABLE t (v); INSERT INTO t VALUES (7)")
-	c := sqliteSource(path)
-	c.MaxConnections = 1
-	var waits []time.Duration
-	s, err := sources.Open(c, sources.Options{Waited: func(d time.Duration) { waits = append(waits, d) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	err = s.Query(t.Context(), query("SELECT v FROM t"), func(*sources.Row) error {
-		q := query("SELECT v FROM t")
-		q.Timeout = 10 * time.Millisecond
-		err := s.Query(t.Context(), q, ignore)
-		if busy := (*sources.BusyError)(nil); !errors.As(err, &busy) || errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("error is %v", err)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	if len(waits) != 1 {
-		t.Errorf("told of waits of %v, want one", waits)
-	}
-}

@@ -248,3 +248,20 @@ func TestBrokenConnections(t *testing.T) {
 		}
 	})
 }
+
+// A connection that ended while nobody used it costs no round.
+func TestCutConnectionCostsNoRound(t *testing.T) {
+	eachServer(t, func(t *testing.T, d database) {
+		p := startProxy(t, net.JoinHostPort(d.config.Host, fmt.Sprint(d.config.Port)))
+		s := open(t, through(t, d.config, p))
+		for range 3 {
+			if got := read(t, s, d.types); len(got) != 1 {
+				t.Errorf("rows are %v", got)
+			}
+			p.cut()
+		}
+		if err := s.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
