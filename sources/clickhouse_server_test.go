@@ -22,6 +22,7 @@ import (
 // A query whose connection hears nothing any more is killed by its id, on a
 // connection of its own.
 func TestClickHouseKillsWhatOutlives(t *testing.T) {
+	t.Parallel()
 	ch := servers.ClickHouseServer(t, reader)
 	var connections atomic.Int32
 	var asked atomic.Bool // the slow query, where the login has queries of its own
@@ -103,6 +104,7 @@ func TestClickHouseFailover(t *testing.T) {
 }
 
 func TestClickHouseTLS(t *testing.T) {
+	t.Parallel()
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	cert, key := ca.issue(t, "db.example")
 	ch := servers.ClickHouseTLS(t, tempFile(t, cert), tempFile(t, key), reader)

@@ -50,6 +50,7 @@ func fan(t *testing.T, s sources.Source, sql string) ([]string, error) {
 }
 
 func TestFanout(t *testing.T) {
+	t.Parallel()
 	pg, c := manyDatabases(t, "fan_a", "fan_b", "fan_test", "other")
 	pg.Exec(t, "CREATE DATABASE fan_closed ALLOW_CONNECTIONS false", "CREATE DATABASE fan_template IS_TEMPLATE true")
 	c.Databases.Exclude = relabel.MustNewRegexp(".*_test")
@@ -86,6 +87,7 @@ func TestFanout(t *testing.T) {
 
 // What fails in one database costs the others nothing, and leaves no row.
 func TestFanoutPartial(t *testing.T) {
+	t.Parallel()
 	pg, c := manyDatabases(t, "fan_a", "fan_b", "fan_c")
 	s := open(t, c)
 	pg.Exec(t, "CREATE ROLE stranger LOGIN PASSWORD 'x'", "REVOKE CONNECT ON DATABASE fan_b FROM PUBLIC")
@@ -140,6 +142,7 @@ func TestFanoutPartial(t *testing.T) {
 // A database that is too slow comes last the next time, and one that cannot be
 // reached within the interval is told.
 func TestFanoutSlowDatabase(t *testing.T) {
+	t.Parallel()
 	_, c := manyDatabases(t, "fan_a", "fan_b", "fan_c")
 	s := open(t, c)
 	q := query("SELECT v, CASE current_database() WHEN 'fan_a' THEN pg_sleep(600)::text END AS w FROM here")
@@ -165,6 +168,7 @@ func TestFanoutSlowDatabase(t *testing.T) {
 
 // A database that is gone is left alone, with its connections.
 func TestFanoutDroppedDatabase(t *testing.T) {
+	t.Parallel()
 	pg, c := manyDatabases(t, "fan_a", "fan_b")
 	s := open(t, c)
 	for range 2 {
@@ -189,6 +193,7 @@ func TestFanoutDroppedDatabase(t *testing.T) {
 
 // The cap on connections holds over all databases together.
 func TestFanoutConnectionCap(t *testing.T) {
+	t.Parallel()
 	var names []string
 	for i := range 12 {
 		names = append(names, fmt.Sprintf("fan_%02d", i))

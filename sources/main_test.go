@@ -2,6 +2,7 @@ package sources_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -32,6 +33,10 @@ func (s suite) Run() int {
 func TestMain(m *testing.M) {
 	if task := os.Getenv(taskVariable); task != "" {
 		os.Exit(runTask(task))
+	}
+	// Tests that run in parallel wait for servers; they do not compute.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(suite{m})
 }

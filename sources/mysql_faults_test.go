@@ -39,6 +39,7 @@ func TestMySQLCutInTheMiddle(t *testing.T) {
 }
 
 func TestMySQLTLS(t *testing.T) {
+	t.Parallel()
 	m := servers.MySQL(t, "performance-schema=on")
 	user := m.Account(t, documented)
 	var attributes []string

@@ -67,6 +67,7 @@ func TestPostgresRowLimit(t *testing.T) {
 // What ends its own connection would end the next one too: it is the query
 // that failed, and it is not run again.
 func TestPostgresStatementEndsItsConnection(t *testing.T) {
+	t.Parallel()
 	pg := servers.Postgres(t)
 	crash := func(t *testing.T) {
 		var pids [][]string

@@ -12,6 +12,7 @@ import (
 
 // A promotion opens and closes gates on a connection that lives on.
 func TestPostgresPromotion(t *testing.T) {
+	t.Parallel()
 	primary := servers.Postgres(t)
 	replica := primary.Replica(t)
 	c := pgSource(replica)
@@ -35,6 +36,7 @@ func TestPostgresPromotion(t *testing.T) {
 // A replica ends a query that keeps it from replaying. The error says so, and
 // is the query's, not the connection's.
 func TestPostgresConflictWithRecovery(t *testing.T) {
+	t.Parallel()
 	primary := servers.Postgres(t)
 	replica := primary.Replica(t, "max_standby_streaming_delay=0")
 	primary.Exec(t, "CREATE TABLE busy AS SELECT n FROM generate_series(1, 100) n")

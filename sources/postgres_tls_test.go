@@ -95,6 +95,7 @@ func tempFile(t *testing.T, content []byte) string {
 }
 
 func TestPostgresTLS(t *testing.T) {
+	t.Parallel()
 	pg := servers.Postgres(t)
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	cert, key := ca.issue(t, "db.example")

@@ -278,6 +278,7 @@ func TestSQLiteWALModeInStep(t *testing.T) {
 	binary := executableForAll(t)
 	for name, uid := range users {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			database := filepath.Join(openFolder(t), "app.db")
 			application := startPerson(t, binary, database, owner)
 			agent := startPerson(t, binary, database, uid)

@@ -199,7 +199,7 @@ func TestBrokenConnections(t *testing.T) {
 		"ones":      {20, say(bytes.Repeat([]byte{0xff}, 100000))},
 		"lengths":   {20, say(bytes.Repeat([]byte("\x7f\xff\xff\xff"), 25000))},
 		"a big row": {20, say(bytes.Repeat([]byte("$2000000000\r\n"), 10000))},
-		"silence":   {5, func(_ net.Conn, gone <-chan struct{}) { <-gone }},
+		"silence":   {3, func(_ net.Conn, gone <-chan struct{}) { <-gone }},
 	}
 	eachServer(t, func(t *testing.T, d database) {
 		run := func(t *testing.T, p *lossy) (got int, err error) {
