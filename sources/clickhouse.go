@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"sql2metrics/config"
 )
@@ -78,14 +79,21 @@ func chCode(err error) int {
 }
 
 // chMessage shortens what a server says to what helps: without the name of the
-// class, the stack trace and the version.
+// class, the stack trace and the version, and in one line.
 func chMessage(text string) string {
 	text, _, _ = strings.Cut(text, "Stack trace:")
 	text, _, _ = strings.Cut(text, ", e.what() =")
 	for _, prefix := range []string{"DB::NetException:", "DB::Exception:"} {
 		text = strings.TrimPrefix(strings.TrimSpace(text), prefix)
 	}
-	return strings.ToValidUTF8(strings.TrimSpace(text), "�")
+	return chLine(text)
+}
+
+// chLine makes one line of what a server says.
+func chLine(text string) string {
+	return strings.ToValidUTF8(strings.Join(strings.FieldsFunc(text, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	}), " "), "�")
 }
 
 // chOutlivedError says that a statement was cancelled and nobody knows whether
@@ -145,7 +153,7 @@ func (s chSession) settings(source config.Source, q config.Query) (settings []ch
 	if source.MaxResultBytes > 0 {
 		// The server counts what a block takes in its memory, which is some
 		// bytes more per text.
-		set("max_result_bytes", int(min(source.MaxResultBytes, math.MaxInt/2)*2))
+		set("max_result_bytes", int(min(source.MaxResultBytes, math.MaxInt/chMemory)*chMemory))
 	}
 	if s.major >= chStrings {
 		set("log_comment", chClient+" source="+source.Name+" query="+q.Name)
@@ -210,9 +218,7 @@ func (c *clickhouse) run(ctx context.Context, conn chConn, q config.Query, each 
 	var outlived *chOutlivedError
 	switch {
 	case errors.As(err, &outlived):
-		if failed := c.kill(outlived.id); failed != nil {
-			c.pool.log.Warn("a cancelled query may still run on the server", "query", q.Name, "query_id", outlived.id, "err", failed)
-		}
+		c.kill(q.Name, outlived.id)
 	case chCode(err) == chTimeoutExceeded && ctx.Err() == nil:
 		return &timeoutError{q.Timeout}
 	case chCode(err) == chTooManyRows:
@@ -221,13 +227,38 @@ func (c *clickhouse) run(ctx context.Context, conn chConn, q config.Query, each 
 	return asTimeout(ctx, q.Timeout, err)
 }
 
-// kill ends a query that its own connection could not end.
-func (c *clickhouse) kill(id string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), confirmWait)
-	defer cancel()
-	return c.pool.outside(ctx, func(conn chConn) error {
-		return conn.run(ctx, chStatement{sql: "KILL QUERY WHERE query_id = '" + id + "' SYNC"}, noRow)
+// killWait is how long it may take to connect to a server and have a query
+// killed.
+const killWait = 10 * time.Second
+
+// kill ends a query that its own connection could not end, and returns when it
+// has ended or after confirmWait. What then is left to do goes on until killWait
+// or the end of the source.
+func (c *clickhouse) kill(query, id string) {
+	ctx, end, err := c.life.begin(context.Background())
+	wait := killWait
+	if err != nil { // Close waits for the caller, and ends the query like this
+		end, wait = func() {}, confirmWait
+	}
+	killed := make(chan struct{})
+	c.pool.closing.Go(func() {
+		defer close(killed)
+		defer end()
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		err := c.pool.outside(ctx, func(conn chConn) error {
+			return conn.run(ctx, chStatement{sql: "KILL QUERY WHERE query_id = '" + id + "' SYNC"}, noRow)
+		})
+		if err != nil {
+			c.pool.log.Warn("a cancelled query may still run on the server", "query", query, "query_id", id, "err", err)
+		}
 	})
+	late := time.NewTimer(confirmWait)
+	defer late.Stop()
+	select {
+	case <-killed:
+	case <-late.C:
+	}
 }
 
 func noRow(*Row) error { return nil }

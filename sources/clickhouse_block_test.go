@@ -56,12 +56,12 @@ a|-1|['w']|{'k':'v'}`
 func TestClickHouseBlock(t *testing.T) {
 	block := encodeBlock(t, 0, someColumns()...)
 	var got []string
-	err := sources.ReadClickHouse(append(block, block...), func(r *sources.Row) error { got = append(got, line(r)); return nil })
+	err := sources.ReadClickHouse(append(block, block...), 0, func(r *sources.Row) error { got = append(got, line(r)); return nil })
 	if want := someRows + "\n" + someRows; err != nil || strings.Join(got, "\n") != want {
 		t.Errorf("%v\n%s", err, strings.Join(got, "\n"))
 	}
 	for n := range len(block) {
-		if err := sources.ReadClickHouse(block[:n], ignore); n > 0 && err == nil {
+		if err := sources.ReadClickHouse(block[:n], 0, ignore); n > 0 && err == nil {
 			t.Fatalf("no error for the first %d bytes", n)
 		}
 	}
@@ -79,7 +79,7 @@ func FuzzClickHouseBlock(f *testing.F) {
 	f.Add([]byte("\x01\x01\x01v\x10Enum8('\\'' = -1)\xff"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		var label []byte
-		_ = sources.ReadClickHouse(b, func(r *sources.Row) error {
+		_ = sources.ReadClickHouse(b, 0, func(r *sources.Row) error {
 			for _, v := range r.Values {
 				label = v.AppendText(label[:0])
 				_, _ = v.Float()

@@ -1,9 +1,5 @@
 package sources
 
-import (
-	"slices"
-)
-
 // chColumn is one column of a block as it came. A cell is decoded when it is
 // asked for.
 type chColumn interface {
@@ -19,6 +15,9 @@ type chColumn interface {
 	// appendNested appends cell i as ClickHouse shows it within an array.
 	appendNested(dst []byte, i int) []byte
 }
+
+// chNumber is the size of a number by which a cell is found.
+const chNumber = 4
 
 // noPrefix is what columns without a prefix embed.
 type noPrefix struct{}
@@ -70,15 +69,18 @@ func (c *chFixed) appendNested(dst []byte, i int) []byte {
 type chString struct {
 	noPrefix
 	data []byte
-	ends []int
+	ends []uint32
 }
 
 func (c *chString) decode(r *chReader, rows int) error {
 	if err := r.enough(rows); err != nil {
 		return err
 	}
-	c.data, c.ends = c.data[:0], slices.Grow(c.ends[:0], min(rows, chChunk))
-	for range rows {
+	if err := r.charge(rows * chNumber); err != nil {
+		return err
+	}
+	c.data, c.ends = c.data[:0], c.ends[:0]
+	for i := range rows {
 		n, err := r.uvarint()
 		if err != nil {
 			return err
@@ -86,16 +88,19 @@ func (c *chString) decode(r *chReader, rows int) error {
 		if n > chMaxBlock {
 			return chMalformed("length of a text")
 		}
-		if c.data, err = r.appendBytes(c.data, int(n)); err != nil {
+		if c.data, err = r.appendText(c.data, int(n)); err != nil {
 			return err
 		}
-		c.ends = append(c.ends, len(c.data))
+		if len(c.ends) == cap(c.ends) {
+			c.ends = chGrow(c.ends, rows-i, 0)
+		}
+		c.ends = append(c.ends, uint32(len(c.data)))
 	}
 	return nil
 }
 
 func (c *chString) cell(i int) []byte {
-	start := 0
+	start := uint32(0)
 	if i > 0 {
 		start = c.ends[i-1]
 	}
@@ -247,12 +252,14 @@ func (c *chLowCardinality) appendNested(dst []byte, i int) []byte {
 type chArray struct {
 	of         chColumn
 	begin, end byte
-	offsets    []uint64 // where each cell ends in of
+	offsets    []uint32 // where each cell ends in of
+	most       int      // bytes that may be spelled out, see [chRows]
 }
 
 func (c *chArray) prefix(r *chReader) error { return c.of.prefix(r) }
 
 func (c *chArray) decode(r *chReader, rows int) (err error) {
+	c.most = r.row
 	if c.offsets, err = chOffsets(r, c.offsets, rows); err != nil {
 		return err
 	}
@@ -268,12 +275,12 @@ func (c *chArray) value(i int, scratch []byte) (Value, []byte) {
 }
 
 func (c *chArray) appendNested(dst []byte, i int) []byte {
-	element := uint64(0)
+	element := uint32(0)
 	if i > 0 {
 		element = c.offsets[i-1]
 	}
 	dst = append(dst, c.begin)
-	for first := element; element < c.offsets[i]; element++ {
+	for first := element; element < c.offsets[i] && len(dst) <= c.most; element++ {
 		if element > first {
 			dst = append(dst, ',')
 		}
@@ -287,6 +294,7 @@ func (c *chArray) appendNested(dst []byte, i int) []byte {
 type chTuple struct {
 	of                  []chColumn
 	begin, between, end byte
+	most                int // bytes that may be spelled out, see [chRows]
 }
 
 func (c *chTuple) prefix(r *chReader) error {
@@ -299,6 +307,7 @@ func (c *chTuple) prefix(r *chReader) error {
 }
 
 func (c *chTuple) decode(r *chReader, rows int) error {
+	c.most = r.row
 	for _, of := range c.of {
 		if err := of.decode(r, rows); err != nil {
 			return err
@@ -316,6 +325,9 @@ func (c *chTuple) appendNested(dst []byte, i int) []byte {
 		dst = append(dst, c.begin)
 	}
 	for n, of := range c.of {
+		if len(dst) > c.most {
+			break
+		}
 		if n > 0 {
 			dst = append(dst, c.between)
 		}
@@ -332,7 +344,7 @@ func (c *chTuple) appendNested(dst []byte, i int) []byte {
 type chVariant struct {
 	of     []chColumn
 	which  []byte
-	number []int // of the cell within its column
+	number []uint32 // of the cell within its column
 }
 
 // chVariantNull stands for a cell that has none of the types.
@@ -357,9 +369,15 @@ func (c *chVariant) decode(r *chReader, rows int) (err error) {
 	if c.which, err = r.appendBytes(c.which[:0], rows); err != nil {
 		return err
 	}
-	c.number = slices.Grow(c.number[:0], rows)
-	counts := make([]int, len(c.of))
-	for _, which := range c.which {
+	if err := r.charge(rows * chNumber); err != nil {
+		return err
+	}
+	c.number = c.number[:0]
+	counts := make([]uint32, len(c.of))
+	for i, which := range c.which {
+		if len(c.number) == cap(c.number) {
+			c.number = chGrow(c.number, rows-i, 0)
+		}
 		switch {
 		case which == chVariantNull:
 			c.number = append(c.number, 0)
@@ -371,7 +389,7 @@ func (c *chVariant) decode(r *chReader, rows int) (err error) {
 		}
 	}
 	for i, of := range c.of {
-		if err := of.decode(r, counts[i]); err != nil {
+		if err := of.decode(r, int(counts[i])); err != nil {
 			return err
 		}
 	}
@@ -382,14 +400,14 @@ func (c *chVariant) value(i int, scratch []byte) (Value, []byte) {
 	if c.which[i] == chVariantNull {
 		return Value{}, scratch
 	}
-	return c.of[c.which[i]].value(c.number[i], scratch)
+	return c.of[c.which[i]].value(int(c.number[i]), scratch)
 }
 
 func (c *chVariant) appendNested(dst []byte, i int) []byte {
 	if c.which[i] == chVariantNull {
 		return append(dst, "NULL"...)
 	}
-	return c.of[c.which[i]].appendNested(dst, c.number[i])
+	return c.of[c.which[i]].appendNested(dst, int(c.number[i]))
 }
 
 // chNestedText makes a Text of a cell that is made of others.

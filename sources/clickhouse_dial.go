@@ -162,7 +162,7 @@ func chDialOne(ctx context.Context, s config.Source, address string, left int, a
 		c, err = chDialNative(ctx, address, encrypt, s, all)
 	}
 	if err != nil {
-		return nil, chExplain(ctx, err, address, s)
+		return nil, chExplain(err, address, s)
 	}
 	return c, nil
 }
@@ -213,8 +213,9 @@ func (e *chDialError) Error() string {
 func (e *chDialError) Unwrap() []error { return e.failed }
 
 // chExplain says where to a connection failed and what to do about it.
-func chExplain(ctx context.Context, err error, address string, s config.Source) error {
-	if errors.As(err, new(*net.OpError)) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+func chExplain(err error, address string, s config.Source) error {
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
 		err = errNoAnswer
 	}
 	hint := chHint(err, s)

@@ -16,8 +16,8 @@ func RunClickHouse(ctx context.Context, s Source, sql string) error {
 
 // ReadClickHouse reads blocks as ClickHouse writes them into a file with FORMAT
 // Native.
-func ReadClickHouse(blocks []byte, each func(*Row) error) error {
-	return chReadAll(newCHReader(bytes.NewReader(blocks)), each)
+func ReadClickHouse(blocks []byte, limit int64, each func(*Row) error) error {
+	return chReadAll(newCHReader(bytes.NewReader(blocks), limit), each)
 }
 
 // ClickHouseFields takes a data_source_name apart.

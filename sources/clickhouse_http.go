@@ -117,7 +117,7 @@ func (c *chHTTP) exchange(request *http.Request, each func(*Row) error) error {
 	if answer.StatusCode != http.StatusOK {
 		return chRefusal(answer)
 	}
-	r := newCHReader(answer.Body)
+	r := newCHReader(answer.Body, c.source.MaxResultBytes)
 	err = chReadAll(r, each)
 	c.dead = r.failed
 	return err
@@ -145,7 +145,7 @@ func (c *chHTTP) answer(ctx context.Context) error {
 }
 
 // chCodeText finds the code in what a server says over HTTP.
-var chCodeText = regexp.MustCompile(`^Code: (\d+)[.,] `)
+var chCodeText = regexp.MustCompile(`^(?:[\w:]+\. )?Code: (\d+)[.,] (?:e\.code\(\) = -?\d+, )?`)
 
 // chRefusal returns what the server says instead of a result.
 func chRefusal(answer *http.Response) error {

@@ -41,7 +41,7 @@ type chNative struct {
 
 // newCHNative logs in on conn.
 func newCHNative(ctx context.Context, conn net.Conn, s config.Source) (*chNative, error) {
-	c := &chNative{conn: conn, r: newCHReader(conn)}
+	c := &chNative{conn: conn, r: newCHReader(conn, s.MaxResultBytes)}
 	switch s.Compression {
 	case "lz4":
 		c.compressor = compress.NewWriter(0, compress.LZ4)
@@ -257,8 +257,8 @@ func (c *chNative) cancel() {
 // the statement; what the server then still sends is dropped. Any other error
 // than a [*chError] leaves the connection out of step.
 func (c *chNative) read(ctx context.Context, each func(*Row) error) (stopped, err error) {
-	c.block = chBlock{}
-	var rows chRows
+	defer c.block.end()
+	rows := chRows{most: c.r.row}
 	for {
 		c.r.limit(chMaxBlock)
 		packet, err := c.r.uvarint()

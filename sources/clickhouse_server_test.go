@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/google/go-cmp/cmp"
 
 	"sql2metrics/config"
@@ -72,6 +73,61 @@ func TestClickHouseKillsWhatOutlives(t *testing.T) {
 	}
 	if n := connections.Load(); n != 2 {
 		t.Errorf("%d connections, want one beyond the cap", n)
+	}
+}
+
+// A server that answers and never ends holds the caller up for a bounded time,
+// also when it takes no order to kill the query: that goes on beside.
+func TestClickHouseThatNeverEnds(t *testing.T) {
+	const revision = 54460
+	progress := func(b *chproto.Buffer) {
+		chproto.ServerCodeProgress.Encode(b)
+		chproto.Progress{Rows: 1}.EncodeAware(b, revision)
+	}
+	empty := func(b *chproto.Buffer) {
+		encodeData(t, b, chproto.ServerCodeData, revision, chproto.InputColumn{Name: "n", Data: new(chproto.ColInt64)})
+	}
+	for name, packet := range map[string]func(*chproto.Buffer){"progress": progress, "empty blocks": empty} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var connections atomic.Int32
+			killing, hungUp := make(chan struct{}), make(chan struct{})
+			l := fakeServer(t, func(c net.Conn) {
+				if connections.Add(1) > 1 {
+					close(killing)
+					swallow(c)
+					close(hungUp)
+					return
+				}
+				speak(t, c, revision, func(first *chproto.Buffer) {
+					var b chproto.Buffer
+					packet(&b)
+					for packets := append(first.Buf, b.Buf...); ; packets = b.Buf {
+						if _, err := c.Write(packets); err != nil {
+							return
+						}
+					}
+				})
+			})
+			c := through(t, config.Source{Name: "ch", Type: config.TypeClickHouse, User: "u", Compression: "none", MaxConnections: 1, Timeout: 5 * time.Second}, l)
+			s := open(t, c)
+			q := query("SELECT n")
+			q.Timeout = 100 * time.Millisecond
+			err := answered(t, s, q, ignore)
+			if err == nil || !strings.Contains(err.Error(), "query timed out after 100ms") {
+				t.Errorf("error is %v", err)
+			}
+			<-killing
+			select {
+			case <-hungUp:
+				t.Error("the query was given up for killed with the caller")
+			default:
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			<-hungUp
+		})
 	}
 }
 

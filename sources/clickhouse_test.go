@@ -166,6 +166,40 @@ func TestClickHouseShowsWhoAsks(t *testing.T) {
 	}
 }
 
+// An error behind hundreds of thousands of rows is seen as the server says it,
+// where the server has long begun to send.
+func TestClickHouseLateError(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, ch *servers.ClickHouse, protocol config.SourceProtocol) {
+		s := open(t, chSource(ch, protocol, "reader0"))
+		err := s.Query(t.Context(), query("SELECT throwIf(number = 900000) FROM system.numbers LIMIT 1000000"), ignore)
+		if err == nil || !strings.Contains(err.Error(), "code 395") {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
+// What the server says comes in one line, and is not taken for another's words.
+func TestClickHouseErrorsAreOneLine(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, ch *servers.ClickHouse, protocol config.SourceProtocol) {
+		s := open(t, chSource(ch, protocol, "reader2"))
+		for sql, want := range map[string]string{
+			"SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a UInt8')":     "refused",
+			"SELECT * FROM remote('127.0.0.1:1', system.one)":              "code 279",
+			"SELECT * FROM remote('127.0.0.1:1,127.0.0.1:2', system, one)": "code 279",
+			"SELECT 1 FORMAT JSON": "",
+			"SELECT 1 AS `a\nb`, sumState(number) AS `a\n\tb` FROM system.numbers LIMIT 1": "",
+		} {
+			err := s.Query(t.Context(), query(sql), ignore)
+			if err == nil && sql == "SELECT 1 FORMAT JSON" && protocol == config.ProtocolNative {
+				continue // which has one format
+			}
+			if err == nil || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "\n\t") || strings.Contains(err.Error(), "no ClickHouse") {
+				t.Errorf("%s: error is %v", sql, err)
+			}
+		}
+	})
+}
+
 // Over HTTP a result comes when it is whole, so the rows ahead of an error do
 // not come at all.
 func TestClickHouseHTTP(t *testing.T) {
@@ -208,6 +242,20 @@ func TestClickHouseHTTP(t *testing.T) {
 	}
 	if n := ch.Running(t, "reader0"); n != 0 {
 		t.Errorf("%d queries run on after they were cancelled", n)
+	}
+}
+
+// What accepts and says nothing, or no TLS, is an error that says so.
+func TestClickHouseSilence(t *testing.T) {
+	for _, mode := range []string{"disable", "require"} {
+		eachProtocol(t, func(t *testing.T, ch *servers.ClickHouse, protocol config.SourceProtocol) {
+			c := through(t, chSource(ch, protocol, "reader0"), fakeServer(t, swallow))
+			c.TLS.Mode, c.Timeout = mode, 200*time.Millisecond
+			err := open(t, c).Query(t.Context(), query("SELECT 1"), ignore)
+			if !errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), "no answer in time; is the port right?") {
+				t.Errorf("TLS %s: error is %v", mode, err)
+			}
+		})
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/bits"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ func (e *chTypeError) Error() string {
 	if len(e.typ) > longest {
 		e.typ = e.typ[:longest] + "…"
 	}
-	return "type " + e.typ + " cannot be read; select toString of it"
+	return "type " + chLine(e.typ) + " cannot be read; select toString of it"
 }
 
 // chColumnOf returns an empty column of the type that the server spells typ.
@@ -458,19 +457,28 @@ var errCHBlock = errors.New("malformed block; is this a ClickHouse server?")
 func chMalformed(what string) error { return fmt.Errorf("%w (%s)", errCHBlock, what) }
 
 // chOffsets reads rows offsets, each not below the one before.
-func chOffsets(r *chReader, into []uint64, rows int) ([]uint64, error) {
-	data, err := r.bytes(rows * 8)
-	if err != nil {
+func chOffsets(r *chReader, into []uint32, rows int) ([]uint32, error) {
+	const width, atOnce = 8, chChunk / 8
+	if err := r.enough(rows * width); err != nil {
 		return into, err
 	}
-	into = slices.Grow(into[:0], rows)
-	last := uint64(0)
-	for ; len(data) > 0; data = data[8:] {
-		next := binary.LittleEndian.Uint64(data)
-		if next < last || next > chMaxBlock {
-			return into, chMalformed("offsets")
+	if err := r.charge(rows * chNumber); err != nil {
+		return into, err
+	}
+	into = into[:0]
+	for last := uint64(0); len(into) < rows; {
+		data, err := r.bytes(min(rows-len(into), atOnce) * width)
+		if err != nil {
+			return into, err
 		}
-		into, last = append(into, next), next
+		into = chGrow(into, rows-len(into), 0)
+		for ; len(data) > 0; data = data[width:] {
+			next := binary.LittleEndian.Uint64(data)
+			if next < last || next > chMaxBlock {
+				return into, chMalformed("offsets")
+			}
+			into, last = append(into, uint32(next)), next
+		}
 	}
 	return into, nil
 }
