@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"sql2metrics/config"
 )
@@ -25,6 +26,20 @@ func (e *ConnectError) Error() string { return "connect to source " + e.Source +
 // Unwrap returns the cause.
 func (e *ConnectError) Unwrap() error { return e.Err }
 
+// addressError tells, in one line, why none of the addresses of a source that
+// were tried will do.
+type addressError struct{ failed []error }
+
+func (e *addressError) Error() string {
+	texts := make([]string, len(e.failed))
+	for i, err := range e.failed {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; then ")
+}
+
+func (e *addressError) Unwrap() []error { return e.failed }
+
 // limitError says that a result, or one row of it, is larger than the agent
 // reads.
 type limitError struct{ bytes int64 }
@@ -45,6 +60,7 @@ func queryError(ctx context.Context, source string, q config.Query, err error) e
 	var (
 		row     *rowError
 		connect *ConnectError
+		timeout *timeoutError
 	)
 	switch {
 	case err == nil:
@@ -53,6 +69,8 @@ func queryError(ctx context.Context, source string, q config.Query, err error) e
 		return row.err
 	case errors.As(err, &connect):
 		return fmt.Errorf("query %s: %w", q.Name, err)
+	case errors.As(err, &timeout):
+		// The caller may have lost its patience meanwhile; this is what it waited for.
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}

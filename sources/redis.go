@@ -15,6 +15,10 @@ const (
 	// a script has run for its busy-reply-threshold, 5 s unless it is set.
 	scriptWait = 10 * time.Second
 
+	// busySilence is how long after it was sent a script may keep the server from
+	// saying anything, even that it is busy: the threshold, and something more.
+	busySilence = 6 * time.Second
+
 	// busyWait is how long after the server told that it is busy its other
 	// answers may take to arrive.
 	busyWait = 50 * time.Millisecond
@@ -187,9 +191,10 @@ func (r *redisServer) exec(ctx context.Context, n *redisNode, s redisStatement) 
 
 func (r *redisServer) interruptible(ctx context.Context, n *redisNode, s redisStatement, fn func() error) error {
 	kill, isScript := s.isScript()
+	silent := time.Now().Add(busySilence)
 	return interruptible(ctx, func(ending context.Context) {
 		if isScript {
-			r.kill(ending, n.address, kill)
+			r.kill(ending, n.address, kill, time.Until(silent))
 		}
 		if ending.Err() == nil {
 			n.hangUp()
@@ -200,28 +205,34 @@ func (r *redisServer) interruptible(ctx context.Context, n *redisNode, s redisSt
 // kill ends the script that a server is busy with, until ctx ends because ours
 // has ended. It never kills anybody else's: while another script runs, ours is
 // not queued but refused as soon as the server says that it is busy, so that
-// when the server does and ours still has no answer, it is ours that runs.
-func (r *redisServer) kill(ctx context.Context, address string, command []any) {
-	ctx, cancel := context.WithTimeout(ctx, scriptWait)
+// when the server does and ours still has no answer, it is ours that runs. A
+// server that says nothing may be silent for some time, at first longer.
+func (r *redisServer) kill(ctx context.Context, address string, command []any, silence time.Duration) {
+	within, cancel := context.WithTimeout(ctx, scriptWait)
 	defer cancel()
-	err := r.pool.outside(ctx, func(c *redisConn) error {
-		n, err := c.node(ctx, address)
+	silent := time.AfterFunc(max(silence, timeoutGrace+confirmWait), cancel)
+	defer silent.Stop()
+	err := r.pool.outside(within, func(c *redisConn) error {
+		n, err := c.node(within, address)
 		if err != nil {
 			return err
 		}
 		lost := time.Now().Add(confirmWait)
 		for {
-			_, err := n.do(ctx, "PING")
-			if !pause(ctx, busyWait) {
-				return nil
+			silent.Reset(confirmWait)
+			_, err := n.do(within, "PING")
+			if !pause(within, busyWait) {
+				return context.Cause(within)
 			}
-			if err == nil && time.Now().After(lost) {
+			switch {
+			case err != nil && !errors.As(err, new(redisError)):
+				return err
+			case !isBusy(err) && time.Now().After(lost):
 				return nil // nothing runs: the answer got lost
-			}
-			if !isBusy(err) {
+			case !isBusy(err):
 				continue
 			}
-			if _, err = n.do(ctx, command...); err != nil && ctx.Err() == nil {
+			if _, err = n.do(within, command...); err != nil && within.Err() == nil {
 				return fmt.Errorf("kill the script: %w; the account needs the command", err)
 			}
 		}

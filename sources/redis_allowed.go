@@ -33,6 +33,8 @@ var redisRefused = map[string]string{
 	"ZSCAN":        "its cursor is not followed; write ZRANGE with WITHSCORES",
 	"XREAD":        "it waits, or gives the same entries again; write XLEN, XRANGE or XINFO",
 	"MEMORY PURGE": "it does not read",
+	"PFCOUNT":      "it writes the number that it has counted beside what it counts; have the application keep it",
+	"TOUCH":        "it changes when keys are evicted; write EXISTS",
 }
 
 // redisFlags are what a server says of one of its commands.

@@ -153,15 +153,14 @@ func redisMaster(ctx context.Context, s config.Source, sentinels []string, all *
 		return nil, err
 	}
 	login := redisLogin{s.SentinelUser, secret}
-	var errs []error
-	for _, address := range sentinels {
-		master, err := askSentinel(ctx, s, address, login, all)
-		if err == nil {
-			return []string{master}, nil
+	var master string
+	err = eachAddress(ctx, sentinels, 1, func(ctx context.Context, address string) (err error) {
+		if master, err = askSentinel(ctx, s, address, login, all); err != nil {
+			return fmt.Errorf("ask Sentinel at %w", redisConnectError(ctx, address, login, err))
 		}
-		errs = append(errs, fmt.Errorf("Sentinel at %w", redisConnectError(address, login, err)))
-	}
-	return nil, errors.Join(errs...)
+		return nil
+	})
+	return []string{master}, err
 }
 
 // sentinelPassword returns the password for the Sentinels.

@@ -1,9 +1,12 @@
 package sources
 
 import (
+	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -56,7 +59,10 @@ func isBusy(err error) bool {
 }
 
 // redisConnectError says where to a connection failed and what to do about it.
-func redisConnectError(address string, login redisLogin, err error) error {
+func redisConnectError(ctx context.Context, address string, login redisLogin, err error) error {
+	if ctx.Err() != nil && !errors.As(err, new(redisError)) {
+		err = errNoAnswer
+	}
 	where := address
 	if login.user != "" {
 		where += " as user " + login.user
@@ -66,6 +72,7 @@ func redisConnectError(address string, login redisLogin, err error) error {
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
 		dns       *net.DNSError
+		record    tls.RecordHeaderError
 	)
 	switch {
 	case isLogin(err):
@@ -76,6 +83,10 @@ func redisConnectError(address string, login redisLogin, err error) error {
 		hint = "; check host, or set tls_config.server_name to a name in the server's certificate"
 	case errors.As(err, &dns):
 		hint = "; check host"
+	case errors.As(err, &record):
+		hint = "; the port has no TLS"
+	case errors.Is(err, errNoAnswer), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		hint = "; is the port right, and TLS set as it is there?"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		hint = "; is the server running, and listening there?"
 	}

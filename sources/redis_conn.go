@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sql2metrics/config"
 )
@@ -24,7 +25,8 @@ type redisConn struct {
 }
 
 // dialRedis connects to the first address that answers, or to the master that a
-// Sentinel names.
+// Sentinel names. One that refuses the login is the last: the others hold the
+// same accounts.
 func dialRedis(ctx context.Context, s config.Source, all *sockets) (*redisConn, error) {
 	secret, err := password(ctx, s)
 	if err != nil {
@@ -37,21 +39,41 @@ func dialRedis(ctx context.Context, s config.Source, all *sockets) (*redisConn, 
 			return nil, err
 		}
 	}
-	var errs []error
-	for _, a := range addresses {
-		if c.home, err = c.node(ctx, a); err == nil {
-			break
-		}
-		errs = append(errs, err)
-	}
+	err = eachAddress(ctx, addresses, 0, func(ctx context.Context, address string) (err error) {
+		c.home, err = c.node(ctx, address)
+		return err
+	})
 	switch {
-	case c.home == nil:
-		return nil, errors.Join(errs...)
+	case err != nil:
+		return nil, err
 	case s.SentinelMaster != "" && c.home.role != "" && c.home.role != "master":
 		c.close()
 		return nil, fmt.Errorf("%s: Sentinel names it as the master of %s, and it is a replica: a failover is under way", c.home.address, s.SentinelMaster)
 	}
 	return c, nil
+}
+
+// eachAddress calls try for one address after the other until one is good, each
+// with its part of the time: what comes behind the addresses has some parts too.
+func eachAddress(ctx context.Context, addresses []string, behind int, try func(context.Context, string) error) error {
+	var failed []error
+	for i, address := range addresses {
+		part, cancel := ctx, context.CancelFunc(func() {})
+		left := len(addresses) - i + behind
+		if deadline, limited := ctx.Deadline(); limited && left > 1 {
+			part, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+		}
+		err := try(part, address)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil || errors.As(err, new(*loginError)) || errors.As(err, new(*fileError)) {
+			break
+		}
+	}
+	return &addressError{failed}
 }
 
 // node returns the connection to a node, and opens it if there is none.
@@ -61,7 +83,7 @@ func (c *redisConn) node(ctx context.Context, address string) (*redisNode, error
 	}
 	n, err := dialRedisNode(ctx, c.source, address, c.login, c.sockets)
 	if err != nil {
-		return nil, redisConnectError(address, c.login, err)
+		return nil, redisConnectError(ctx, address, c.login, err)
 	}
 	c.nodes[address] = n
 	return n, nil

@@ -31,7 +31,7 @@ func TestRedisAddresses(t *testing.T) {
 		"dsn":                   {func(c *config.Source) { c.Host, c.DSN = "", config.NewSecret("redis://"+r.Addr()+"/0") }, "plain"},
 		"dsn of a database":     {func(c *config.Source) { c.Host, c.DSN = "", config.NewSecret("redis://"+r.Addr()+"/3") }, ""},
 		"dsn of a socket":       {func(c *config.Source) { c.Host, c.DSN = "", config.NewSecret("unix://"+r.Socket()) }, "plain"},
-		"dsn of an account":     {func(c *config.Source) { c.DSN = config.NewSecret("redis://nobody:verysecret@" + r.Addr()) }, "as user nobody: WRONGPASS"},
+		"dsn of an account":     {func(c *config.Source) { c.DSN = config.NewSecret("redis://nobody:verysecret@" + r.Addr()) }, "as user nobody: server answered: WRONGPASS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := redisSource(r)
@@ -133,18 +133,32 @@ func TestRedisTLS(t *testing.T) {
 
 // What answers in the place of a Redis server, and lies.
 func TestRedisBadServer(t *testing.T) {
-	const hello = "%1\r\n+role\r\n+master\r\n"
-	greet := func(behind string) func(net.Conn) {
+	// after takes the login and a command, and goes on with then.
+	after := func(then func(net.Conn)) func(net.Conn) {
 		return func(c net.Conn) {
 			b := make([]byte, 1000)
-			for _, answer := range []string{hello, hello, behind} {
-				if _, err := c.Read(b); err != nil {
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+			fmt.Fprint(c, "%1\r\n+role\r\n+master\r\n")
+			if _, err := c.Read(b); err == nil {
+				then(c)
+			}
+		}
+	}
+	greet := func(behind string) func(net.Conn) {
+		return after(func(c net.Conn) { fmt.Fprint(c, behind); swallow(c) })
+	}
+	// No stack is large enough for what the limit of bytes lets through.
+	endless := func(text string) func(net.Conn) {
+		many := strings.Repeat(text, 10000)
+		return after(func(c net.Conn) {
+			for {
+				if _, err := fmt.Fprint(c, many); err != nil {
 					return
 				}
-				fmt.Fprint(c, answer)
 			}
-			swallow(c)
-		}
+		})
 	}
 	for name, serve := range map[string]func(net.Conn){
 		"silent":             swallow,
@@ -153,26 +167,21 @@ func TestRedisBadServer(t *testing.T) {
 		"zeroes":             func(c net.Conn) { _, _ = c.Write(make([]byte, 100000)); swallow(c) },
 		"huge map at login":  func(c net.Conn) { fmt.Fprint(c, "%1000000000\r\n"); swallow(c) },
 		"huge text at login": func(c net.Conn) { fmt.Fprint(c, "$1000000000\r\n"); swallow(c) },
+		"maps at login":      func(c net.Conn) { fmt.Fprint(c, nestedMaps); swallow(c) },
 		"huge list":          greet("*1000000000\r\n"),
 		"huge text":          greet("$1000000000\r\n"),
-		"endless line":       greet("+" + strings.Repeat("x", 5<<20)),
-		"endless nesting":    greet(strings.Repeat("*1\r\n", 1<<20)),
-		"part of a row": func(c net.Conn) {
-			b := make([]byte, 1000)
-			for range 2 {
-				_, _ = c.Read(b)
-				fmt.Fprint(c, hello)
-			}
-			_, _ = c.Read(b)
-			fmt.Fprint(c, "*2\r\n$5\r\nhel")
-		},
-		"attributes":    greet("|1\r\n" + strings.Repeat("*1\r\n", 1<<20)),
-		"more than one": greet("+PONG\r\n+PONG\r\n"),
-		"no reply":      greet("what?\r\n"),
+		"endless line":       endless("x"),
+		"endless lists":      endless("*1\r\n"),
+		"endless maps":       endless("%4611686018427387904\r\n"),
+		"endless attributes": endless("|0\r\n"),
+		"part of a row":      after(func(c net.Conn) { fmt.Fprint(c, "*2\r\n$5\r\nhel") }),
+		"attributes":         greet("|1\r\n" + strings.Repeat("*1\r\n", 1<<20)),
+		"more than one":      greet("+PONG\r\n+PONG\r\n"),
+		"no reply":           greet("what?\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := through(t, config.Source{Name: "cache", Type: config.TypeRedis, MaxConnections: 1, Timeout: time.Second, MaxResultBytes: 4 << 20}, fakeServer(t, serve))
+			c := through(t, config.Source{Name: "cache", Type: config.TypeRedis, MaxConnections: 1, Timeout: time.Second}, fakeServer(t, serve))
 			s := open(t, c)
 			for range 2 {
 				q := query("PING")

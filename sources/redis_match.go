@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"strings"
 )
 
@@ -20,7 +21,8 @@ const (
 type keyScan struct {
 	match   *redisMatch
 	pages   int
-	found   map[string]bool // a server may name a key twice
+	seed    maphash.Seed
+	found   map[uint64]struct{} // the hashes of keys: a server may name one twice
 	cursor  string
 	current []string // new keys of the last page
 }
@@ -33,7 +35,7 @@ func (r *redisServer) queryKeys(ctx context.Context, c *redisConn, s redisStatem
 		return err
 	}
 	count := s.match.at == 0 && strings.EqualFold(s.args[0], "DBSIZE")
-	k := keyScan{match: s.match, found: make(map[string]bool)}
+	k := keyScan{match: s.match, seed: maphash.MakeSeed(), found: make(map[uint64]struct{})}
 	if s.match.at > 0 {
 		w.lead = []string{"key"}
 	}
@@ -103,15 +105,15 @@ func (k *keyScan) next(ctx context.Context, n *redisNode) error {
 		if err != nil {
 			return err
 		}
-		if k.found[string(key)] {
+		hash := maphash.Bytes(k.seed, key)
+		if _, known := k.found[hash]; known {
 			continue
 		}
 		if len(k.found) == k.match.limit {
 			return fmt.Errorf("pattern %s matches more than %d keys; narrow it, or write LIMIT and a number behind it", k.match.pattern, k.match.limit)
 		}
-		name := string(key)
-		k.found[name] = true
-		k.current = append(k.current, name)
+		k.found[hash] = struct{}{}
+		k.current = append(k.current, string(key))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package sources
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -10,14 +9,9 @@ import (
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
-	"github.com/redis/go-redis/v9/push"
 
 	"sql2metrics/config"
 )
-
-// maxGreeting is how many bytes a server may send before the first command.
-const maxGreeting = 64 << 10
 
 // redisNode is one connection to one server. go-redis speaks the protocol on a
 // socket of ours: its own pool has this connection alone, dials nothing and
@@ -56,106 +50,16 @@ func dialRedisNode(ctx context.Context, s config.Source, address string, login r
 	if err != nil {
 		return nil, err
 	}
-	n := &redisNode{address: address, raw: raw, socket: all.track(raw), limit: maxMessage, flags: make(map[string]redisFlags)}
-	if s.MaxResultBytes > 0 {
-		n.limit = s.MaxResultBytes
-	}
+	n := &redisNode{address: address, raw: raw, socket: all.track(raw), limit: maxGreeting, flags: make(map[string]redisFlags)}
 	if err := n.greet(ctx, s, network, login); err != nil {
 		n.close()
 		return nil, err
 	}
+	n.limit = maxMessage
+	if s.MaxResultBytes > 0 {
+		n.limit = s.MaxResultBytes
+	}
 	return n, nil
-}
-
-// greet encrypts the connection and logs in. Nothing of it is refused by a
-// server that is busy with a script, or to an account with few rights.
-func (n *redisNode) greet(ctx context.Context, s config.Source, network string, login redisLogin) error {
-	host, _, _ := net.SplitHostPort(n.address)
-	encrypt, err := tlsConfig(redisTLS(s.TLS), host)
-	if err != nil {
-		return err
-	}
-	n.guard = &redisGuard{Conn: n.socket, left: maxGreeting, greeting: true}
-	if encrypt != nil && network != "unix" {
-		encrypted := tls.Client(n.socket, encrypt)
-		if err := encrypted.HandshakeContext(ctx); err != nil {
-			return err
-		}
-		n.guard.Conn = encrypted
-	}
-	n.client = redis.NewClient(&redis.Options{
-		Addr:                  n.address,
-		Dialer:                func(context.Context, string, string) (net.Conn, error) { return n.guard, nil },
-		Username:              login.user,
-		Password:              login.password.Reveal(),
-		Protocol:              3,
-		PoolSize:              1,
-		PipelinePoolSize:      -1,
-		MaxRetries:            -1,
-		DialerRetries:         1,
-		ReadTimeout:           -1, // ours ends the socket
-		WriteTimeout:          -1,
-		ConnMaxIdleTime:       -1,
-		ContextTimeoutEnabled: true,
-		// Each of these would be an error in the server's own statistics.
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		// Nothing is ever pushed: no connection of ours subscribes or tracks.
-		PushNotificationProcessor: push.NewVoidProcessor(),
-	})
-	n.conn = n.client.Conn()
-	hello, err := n.do(ctx, "HELLO", "3", "SETNAME", clientName)
-	var refused redisError
-	if errors.As(err, &refused) && !isLogin(err) {
-		// A server of before version 6: the driver has logged in without.
-		_, err = n.do(ctx, "CLIENT", "SETNAME", clientName)
-	} else if err == nil {
-		n.role = roleOf(hello)
-	}
-	n.guard.greeting = false
-	return err
-}
-
-// clientName is by which a DBA finds our connections in CLIENT LIST.
-const clientName = "sql2metrics"
-
-// redisTLS returns how to encrypt where nothing says so: not at all, as the
-// protocol cannot ask a server for it.
-func redisTLS(t config.TLS) config.TLS {
-	if t.Mode == "prefer" || t.Mode == "allow" {
-		t.Mode = "disable"
-	}
-	return t
-}
-
-// roleOf returns what HELLO says that the server is: master, slave or sentinel.
-func roleOf(hello reply) string {
-	n, err := hello.list()
-	for range n / 2 {
-		if err != nil {
-			break
-		}
-		var name, role []byte
-		if name, err = hello.text(); err == nil && string(name) == "role" {
-			role, _ = hello.text()
-			return string(role)
-		}
-		err = hello.skip()
-	}
-	return ""
-}
-
-// isLogin tells whether the server refused the login.
-func isLogin(err error) bool {
-	if err == nil {
-		return false
-	}
-	for _, code := range []string{"WRONGPASS", "NOAUTH", "invalid password", "without any password", "invalid username-password"} {
-		if strings.Contains(err.Error(), code) {
-			return true
-		}
-	}
-	return false
 }
 
 // do runs one command that answers at once. Its reply is good until the next.
@@ -208,16 +112,14 @@ func (n *redisNode) execAll(commands [][]any) (reply, error) {
 }
 
 func (n *redisNode) begin() {
-	n.buffer.reset()
-	if !n.guard.greeting {
-		n.guard.left, n.guard.first = n.limit, true
-	}
+	n.buffer.reset(n.limit)
+	n.guard.left = n.limit
 }
 
 // finish ends the connection when the server said more than it was asked: what
 // it would answer next belongs to nothing.
 func (n *redisNode) finish() error {
-	if !n.guard.greeting && n.limit-n.guard.left != int64(len(n.buffer.data)) {
+	if n.limit-n.guard.left != int64(len(n.buffer.data)) {
 		return n.fail(errForeign)
 	}
 	return nil
@@ -227,7 +129,7 @@ func (n *redisNode) finish() error {
 // answer, and returns what to say of it.
 func (n *redisNode) fail(err error) error {
 	n.hangUp()
-	if n.guard.left < 0 && !n.guard.greeting {
+	if n.buffer.over || n.guard.left < 0 {
 		return &limitError{n.limit}
 	}
 	return err
@@ -270,73 +172,6 @@ func (n *redisNode) isOpen() bool {
 		return true
 	})
 	return err == nil && open
-}
-
-// redisGuard bounds what the driver reads.
-type redisGuard struct {
-	net.Conn
-	left int64
-	// greeting is until the first command of ours: the driver itself makes sense
-	// of what it reads, and makes room for as many elements as it is told there
-	// will be.
-	greeting bool
-	length   bool // the length of a list is being read
-	digits   int  // that it has so far
-	first    bool // nothing was read of the reply under way
-	foreign  bool // what was read is from no Redis server
-}
-
-var (
-	errOverLimit = errors.New("reply is over the limit")
-	errForeign   = errors.New("what answers is no Redis server; check host and port")
-)
-
-// Read implements [net.Conn]. After too much was read, nothing is.
-func (g *redisGuard) Read(b []byte) (int, error) {
-	if err := g.spent(); err != nil {
-		return 0, err
-	}
-	n, err := g.Conn.Read(b)
-	g.left -= int64(n)
-	if n > 0 {
-		// No reply to us begins with what nobody asked for. The driver would pass
-		// over it, however deep it goes.
-		g.foreign = g.greeting && g.isTooLong(b[:n]) || g.first && (b[0] == '|' || b[0] == '>')
-		g.first = false
-	}
-	if spent := g.spent(); spent != nil {
-		return 0, spent
-	}
-	return n, err
-}
-
-// spent returns why nothing more is read.
-func (g *redisGuard) spent() error {
-	switch {
-	case g.foreign:
-		return errForeign
-	case g.left < 0:
-		return errOverLimit
-	}
-	return nil
-}
-
-// isTooLong tells whether a length of more than five digits begins in text or
-// goes on in it.
-func (g *redisGuard) isTooLong(text []byte) bool {
-	for _, c := range text {
-		switch {
-		case strings.IndexByte("*%~>|$=!", c) >= 0:
-			g.length, g.digits = true, 0
-		case g.length && '0' <= c && c <= '9':
-			if g.digits++; g.digits > 5 {
-				return true
-			}
-		default:
-			g.length = false
-		}
-	}
-	return false
 }
 
 // interruptible runs fn and calls end, in a goroutine, when ctx ends before. It

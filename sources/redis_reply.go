@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 )
 
@@ -22,30 +23,41 @@ var errNested = errors.New("reply has a list within a list that is no row; ask f
 
 var errCutOff = errors.New("read reply: it ends too early")
 
-// replyBuffer takes one reply as the driver reads it, in the words of the
-// protocol (RESP). It is written to line by line, so it sees the nesting.
+// replyBuffer takes one reply, or some that follow each other, as the driver
+// reads them, in the words of the protocol (RESP). It is written to line by line,
+// so it sees the nesting, and ends a reply that says that it is too long.
 type replyBuffer struct {
-	data []byte
-	open []int // how many elements are still to come of each list around the next
+	data  []byte
+	open  []int // how many elements are still to come of each list around the next
+	limit int64 // bytes
+	over  bool  // there would be more of them
 }
 
 // reset makes the buffer ready for the next reply. A large one is given up.
-func (b *replyBuffer) reset() {
+func (b *replyBuffer) reset(limit int64) {
 	const keep = 1 << 20
 	if cap(b.data) > keep {
 		b.data = nil
 	}
-	b.data, b.open = b.data[:0], b.open[:0]
+	*b = replyBuffer{data: b.data[:0], open: b.open[:0], limit: limit}
 }
 
 // Write implements [io.Writer]. The driver writes a line, and its end by
 // itself.
 func (b *replyBuffer) Write(line []byte) (int, error) {
+	if err := b.grow(len(line), len(line)); err != nil {
+		return 0, err
+	}
 	b.data = append(b.data, line...)
 	if len(line) == 0 || line[0] == '\r' {
 		return len(line), nil
 	}
 	if elements := elementsOf(line); elements > 0 {
+		const least = len("_\r\n")
+		if elements > int(b.limit)/least {
+			b.over = true
+			return len(line), errOverLimit
+		}
 		b.open = append(b.open, elements)
 		if len(b.open) > maxNesting {
 			return len(line), fmt.Errorf("read reply: lists lie more than %d deep in each other", maxNesting)
@@ -73,6 +85,8 @@ func elementsOf(line []byte) int {
 	switch {
 	case err != nil:
 		return 0 // the driver finds out
+	case n > math.MaxInt/4:
+		return n // twice as many would be none
 	case line[0] == '%':
 		return 2 * n
 	case line[0] == '|':
@@ -81,15 +95,42 @@ func elementsOf(line []byte) int {
 	return n
 }
 
+// grow makes room for some bytes that are about to be written, of announced that
+// are still to come of the same text. A server that lies about a length costs
+// some times what it sends, and no buffer is larger than a reply can be.
+func (b *replyBuffer) grow(now, announced int) error {
+	if int64(announced) > b.limit-int64(len(b.data)) {
+		b.over = true
+		return errOverLimit
+	}
+	need := len(b.data) + now
+	if need <= cap(b.data) {
+		return nil
+	}
+	size := max(2*cap(b.data), need, 512)
+	if announced > now {
+		size = min(8*size, len(b.data)+announced)
+	}
+	b.data = append(make([]byte, 0, max(need, min(size, int(b.limit)))), b.data...)
+	return nil
+}
+
 // ReadFrom implements [io.ReaderFrom]: the driver hands over a text by it, with
-// the end of its line.
+// the end of its line, as a reader that knows how long it is.
 func (b *replyBuffer) ReadFrom(r io.Reader) (int64, error) {
 	var read int64
 	for {
-		if len(b.data) == cap(b.data) {
-			b.data = append(b.data, 0)[:len(b.data)]
+		more := 1
+		if text, is := r.(*io.LimitedReader); is {
+			if text.N <= 0 {
+				return read, nil
+			}
+			more = int(text.N)
 		}
-		n, err := r.Read(b.data[len(b.data):cap(b.data)])
+		if err := b.grow(1, more); err != nil {
+			return read, err
+		}
+		n, err := r.Read(b.data[len(b.data):min(cap(b.data), len(b.data)+more)])
 		b.data = b.data[:len(b.data)+n]
 		read += int64(n)
 		if errors.Is(err, io.EOF) {

@@ -56,7 +56,6 @@ func TestRedisRows(t *testing.T) {
 			"EXISTS queue tags none":                {"value", "2"},
 			"STRLEN 'word'":                         {"value", "5"},
 			"HLEN user":                             {"value", "2"},
-			"PFCOUNT unique":                        {"value", "3"},
 			"GETRANGE word 1 2":                     {"value", "el"},
 			`GET "b\x69ts"`:                         {"value", "\x01\xff"},
 			"ZSCORE board bob":                      {"value", "2.5"},

@@ -158,6 +158,7 @@ func FuzzRedisReply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, _ string, data []byte) {
 		var b replyBuffer
+		b.reset(1 << 20)
 		for line := range strings.Lines(string(data)) {
 			if _, err := b.Write([]byte(line)); err != nil {
 				break

@@ -77,6 +77,7 @@ var impostors = map[string][]byte{
 	"Redis text":      []byte("$4294967295\r\nx"),
 	"Redis list":      []byte("*4294967295\r\n*4294967295\r\n"),
 	"Redis map":       []byte("%4294967295\r\n$4294967295\r\n"),
+	"Redis maps":      []byte(nestedMaps),
 	"PostgreSQL":      []byte("R\x00\x00\x00\x08\x00\x00\x00\x00Z\x00\x00\x00\x05I"),
 	"PostgreSQL long": []byte("R\x00\x00\x00\x08\x00\x00\x00\x00S\xff\xff\xff\xffx"),
 	"PostgreSQL huge": []byte("R\x00\x00\x00\x08\x00\x00\x00\x00T\x7f\xff\xff\xff\x7f\xff"),
