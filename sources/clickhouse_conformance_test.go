@@ -86,6 +86,13 @@ func clickhouseDatabase(t testing.TB) database {
 	}
 }
 
+func clickhouseHTTPDatabase(t testing.TB) database {
+	d := clickhouseDatabase(t)
+	d.config = chSource(sharedClickHouse.Get(t), config.ProtocolHTTP, d.config.User)
+	d.held = true
+	return d
+}
+
 // reader is the account of tests with a server of their own.
 var reader = servers.Account{Name: "reader", Password: firstPassword, Readonly: 2}
 

@@ -171,7 +171,7 @@ func TestClickHouseShowsWhoAsks(t *testing.T) {
 func TestClickHouseLateError(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, ch *servers.ClickHouse, protocol config.SourceProtocol) {
 		s := open(t, chSource(ch, protocol, "reader0"))
-		err := s.Query(t.Context(), query("SELECT throwIf(number = 900000) FROM system.numbers LIMIT 1000000"), ignore)
+		err := s.Query(t.Context(), query("SELECT number, throwIf(number = 900000) FROM system.numbers LIMIT 1000000"), ignore)
 		if err == nil || !strings.Contains(err.Error(), "code 395") {
 			t.Errorf("error is %v", err)
 		}

@@ -73,7 +73,7 @@ func TestStartupSQL(t *testing.T) {
 			config.TypeClickHouse: {"SET max_block_size = 4321", "SELECT value FROM system.settings WHERE name = 'max_block_size'", "4321", "SET no_such_setting = 1"},
 			config.TypeSQLite:     {"PRAGMA cache_size = 4321", "PRAGMA cache_size", "4321", "PRAGMA ("},
 		}[d.config.Type]
-		if !has {
+		if !has || d.config.Protocol == config.ProtocolHTTP {
 			return // it has no sessions to set up
 		}
 		c := d.config
