@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"sql2metrics/config"
 )
@@ -119,37 +118,21 @@ func chCompression(value string) (string, error) {
 	return "none", err
 }
 
-// dialClickHouse connects to the first address at which a server answers. One
-// that refuses the login is the last: the others hold the same accounts, and may
-// lock one after some attempts.
-func dialClickHouse(ctx context.Context, s config.Source, all *sockets) (chConn, error) {
+// dialClickHouse connects to the first address at which a server answers.
+func dialClickHouse(ctx context.Context, s config.Source, all *sockets) (c chConn, err error) {
 	secret, err := password(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	s.Password = secret
-	var failed []error
-	for i, address := range s.Addresses {
-		c, err := chDialOne(ctx, s, address, len(s.Addresses)-i, all)
-		if err == nil {
-			return c, nil
-		}
-		failed = append(failed, err)
-		if ctx.Err() != nil || errors.As(err, new(*loginError)) || errors.As(err, new(*fileError)) {
-			break
-		}
-	}
-	return nil, &chDialError{failed}
+	err = eachAddress(ctx, s.Addresses, 0, func(ctx context.Context, address string) (err error) {
+		c, err = chDialOne(ctx, s, address, all)
+		return err
+	})
+	return c, err
 }
 
-// chDialOne connects to one address, of which left are still to be tried: it
-// leaves the others their part of the time.
-func chDialOne(ctx context.Context, s config.Source, address string, left int, all *sockets) (_ chConn, err error) {
-	if deadline, ok := ctx.Deadline(); ok && left > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
-		defer cancel()
-	}
+func chDialOne(ctx context.Context, s config.Source, address string, all *sockets) (_ chConn, err error) {
 	host, _, _ := net.SplitHostPort(address)
 	encrypt, err := tlsConfig(s.TLS, host)
 	if err != nil {
@@ -199,19 +182,6 @@ func chSocket(ctx context.Context, address string, encrypt *tls.Config, all *soc
 	return encrypted, nil
 }
 
-// chDialError tells of the addresses that were tried, in one line.
-type chDialError struct{ failed []error }
-
-func (e *chDialError) Error() string {
-	texts := make([]string, len(e.failed))
-	for i, err := range e.failed {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; then ")
-}
-
-func (e *chDialError) Unwrap() []error { return e.failed }
-
 // chExplain says where to a connection failed and what to do about it.
 func chExplain(err error, address string, s config.Source) error {
 	var late net.Error
@@ -229,8 +199,6 @@ func chExplain(err error, address string, s config.Source) error {
 	}
 	return explained
 }
-
-var errNoAnswer = errors.New("no answer in time")
 
 func chHint(err error, s config.Source) string {
 	var (

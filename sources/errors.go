@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"sql2metrics/config"
 )
@@ -25,20 +24,6 @@ func (e *ConnectError) Error() string { return "connect to source " + e.Source +
 
 // Unwrap returns the cause.
 func (e *ConnectError) Unwrap() error { return e.Err }
-
-// addressError tells, in one line, why none of the addresses of a source that
-// were tried will do.
-type addressError struct{ failed []error }
-
-func (e *addressError) Error() string {
-	texts := make([]string, len(e.failed))
-	for i, err := range e.failed {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; then ")
-}
-
-func (e *addressError) Unwrap() []error { return e.failed }
 
 // limitError says that a result, or one row of it, is larger than the agent
 // reads.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"sql2metrics/config"
 )
@@ -51,29 +50,6 @@ func dialRedis(ctx context.Context, s config.Source, all *sockets) (*redisConn, 
 		return nil, fmt.Errorf("%s: Sentinel names it as the master of %s, and it is a replica: a failover is under way", c.home.address, s.SentinelMaster)
 	}
 	return c, nil
-}
-
-// eachAddress calls try for one address after the other until one is good, each
-// with its part of the time: what comes behind the addresses has some parts too.
-func eachAddress(ctx context.Context, addresses []string, behind int, try func(context.Context, string) error) error {
-	var failed []error
-	for i, address := range addresses {
-		part, cancel := ctx, context.CancelFunc(func() {})
-		left := len(addresses) - i + behind
-		if deadline, limited := ctx.Deadline(); limited && left > 1 {
-			part, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
-		}
-		err := try(part, address)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		failed = append(failed, err)
-		if ctx.Err() != nil || errors.As(err, new(*loginError)) || errors.As(err, new(*fileError)) {
-			break
-		}
-	}
-	return &addressError{failed}
 }
 
 // node returns the connection to a node, and opens it if there is none.
