@@ -205,11 +205,13 @@ func (s *sqlite) connection(ctx context.Context) (*sqliteConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.authorize(authorizeStartup)
 	for i, statement := range s.startup {
 		if err := c.query(ctx, statement, func(*Row) error { return nil }); err != nil {
 			c.close()
 			return nil, startupError(i, err)
 		}
 	}
+	c.authorize(authorizeQuery)
 	return c, nil
 }

@@ -288,6 +288,9 @@ func (c *sqliteConn) failure(rc int32) error {
 	if rc == sqlite3.SQLITE_TOOBIG {
 		return &limitError{int64(c.longest)}
 	}
+	if rc == sqlite3.SQLITE_AUTH {
+		return errPragma
+	}
 	if rc&0xff != sqlite3.SQLITE_ERROR {
 		c.bad = true
 	}

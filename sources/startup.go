@@ -23,7 +23,8 @@ var startupRules = map[config.SourceType]startupRule{
 	// Some words change the server or the account, for all and for good.
 	config.TypeMySQL:      {begin: []string{"SET", "USE"}, refuse: []string{"GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "DEFAULT", "STATEMENT"}},
 	config.TypeClickHouse: {begin: []string{"SET", "USE"}, refuse: []string{"READONLY", "DEFAULT", "PROFILE"}},
-	config.TypeSQLite:     {begin: []string{"PRAGMA"}},
+	// Which of them may run is for SQLite to ask: see [sqliteConn.authorize].
+	config.TypeSQLite: {begin: []string{"PRAGMA"}},
 }
 
 // checkStartup tells whether all of startup_sql may run on each new connection
