@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -51,7 +52,9 @@ func mysqlConfig(s config.Source, password config.Secret) (*mysql.Config, error)
 		cfg.ConnectionAttributes = strings.TrimPrefix(cfg.ConnectionAttributes+","+programName+":sql2metrics", ",")
 	}
 	params := maps.Clone(mysqlParams)
-	maps.Copy(params, cfg.Params)
+	for name, value := range cfg.Params {
+		params[strings.ToLower(name)] = value
+	}
 	params["autocommit"] = "1" // see [mysqlServer.run]
 	cfg.Params = params
 	return cfg, nil
@@ -87,8 +90,38 @@ func mysqlDSN(dsn string) (*mysql.Config, error) {
 	case cfg.AllowAllFiles:
 		return nil, errors.New("data_source_name: allowAllFiles would let the server read files of the agent; delete it")
 	}
+	for name, value := range cfg.Params {
+		if err := checkMySQLVariable(name, value); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Collation != "" && !mysqlVariable.MatchString(cfg.Collation) {
+		return nil, errors.New("data_source_name: collation is not the name of one")
+	}
 	cfg.ParseTime = false // times are read in the session's own zone
 	return cfg, nil
+}
+
+// What a data_source_name may set is the session's: the driver puts name and
+// value into one SET as they are, so neither may hold a second assignment.
+var (
+	mysqlVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	mysqlLiteral  = regexp.MustCompile(`^([+-]?[A-Za-z0-9_.]+|'[^'\\]*'|"[^"\\]*")$`)
+)
+
+func checkMySQLVariable(name, value string) error {
+	switch {
+	case !mysqlVariable.MatchString(name):
+		return errors.New("data_source_name: the name of a parameter is not that of a variable of the session; write name=value")
+	case strings.EqualFold(name, "autocommit"):
+		return nil // without effect
+	case !mysqlLiteral.MatchString(value):
+		return fmt.Errorf("data_source_name: the value of %s is neither a word, a number nor a text in quotes; set it in startup_sql instead", name)
+	}
+	if err := startupRules[config.TypeMySQL].check("SET " + name); err != nil {
+		return fmt.Errorf("data_source_name: %w", err)
+	}
+	return nil
 }
 
 // Codes with which a server turns a client away.

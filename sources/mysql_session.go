@@ -18,7 +18,7 @@ const (
 )
 
 // prepare makes the session read-only, before and after the operator's own
-// statements, and asks what has to be known of it.
+// statements, has it commit by itself, as the login has already, and asks what has to be known of it.
 func (c *mysqlConn) prepare(ctx context.Context, startup []string) error {
 	if err := c.protect(ctx); err != nil {
 		return err
@@ -29,6 +29,9 @@ func (c *mysqlConn) prepare(ctx context.Context, startup []string) error {
 		}
 	}
 	if len(startup) > 0 {
+		if err := c.exec(ctx, "SET SESSION autocommit = 1"); err != nil {
+			return fmt.Errorf("make the session commit by itself: %w", err)
+		}
 		if err := c.protect(ctx); err != nil {
 			return err
 		}

@@ -20,8 +20,9 @@ type startupRule struct {
 
 var startupRules = map[config.SourceType]startupRule{
 	config.TypePostgres: {begin: []string{"SET", "SELECT SET_CONFIG"}},
-	// Some words change the server or the account, for all and for good.
-	config.TypeMySQL:      {begin: []string{"SET", "USE"}, refuse: []string{"GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "DEFAULT", "STATEMENT"}},
+	// Some words change the server or the account, for all and for good; others
+	// leave a transaction or a lock to the session, and hold the application up.
+	config.TypeMySQL:      {begin: []string{"SET", "USE"}, refuse: []string{"GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "DEFAULT", "STATEMENT", "AUTOCOMMIT", "GET_LOCK"}},
 	config.TypeClickHouse: {begin: []string{"SET", "USE"}, refuse: []string{"READONLY", "DEFAULT", "PROFILE"}},
 	// Which of them may run is for SQLite to ask: see [sqliteConn.authorize].
 	config.TypeSQLite: {begin: []string{"PRAGMA"}},
@@ -35,7 +36,12 @@ func checkStartup(s config.Source) error {
 		if !ok {
 			return errors.New("startup_sql has no meaning here; delete it")
 		}
-		if err := rule.check(dialects[s.Type].skipToStatement(statement)); err != nil {
+		statement = dialects[s.Type].skipToStatement(statement)
+		err := rule.check(statement)
+		if err == nil && s.Databases != nil && firstWord(statement) == "USE" {
+			err = errors.New("USE would run each query of databases in the same one; delete it")
+		}
+		if err != nil {
 			return startupError(i, err)
 		}
 	}
@@ -55,7 +61,7 @@ func (r startupRule) check(statement string) error {
 	}
 	for _, word := range words {
 		if slices.Contains(r.refuse, word) {
-			return fmt.Errorf("it holds the word %s, which reaches beyond a session; delete it, or have a DBA run it", word)
+			return fmt.Errorf("it holds the word %s, which reaches beyond the settings of a session; delete it, or have a DBA run it", word)
 		}
 	}
 	return nil

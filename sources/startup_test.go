@@ -38,6 +38,10 @@ func TestOpenChecksStartupSQL(t *testing.T) {
 		{mysql, "SET PASSWORD = 'x'", "PASSWORD"},
 		{mysql, "SET DEFAULT ROLE ALL TO mon", "DEFAULT"},
 		{mysql, "SET STATEMENT tx_read_only = 0 FOR DELETE FROM orders", "STATEMENT"},
+		{mysql, "SET autocommit=0", "AUTOCOMMIT"},
+		{mysql, "SET @@autocommit=0", "AUTOCOMMIT"},
+		{mysql, "SET @a = 1, @@session.`Autocommit` = off", "AUTOCOMMIT"},
+		{mysql, "SET @a = get_lock('a', 1)", "GET_LOCK"},
 		{mysql, "/*! DELETE FROM orders */", "only a statement"},
 		{mysql, "SELECT 1", "SELECT"},
 		{clickhouse, "SET max_threads = 1", ""},
@@ -59,6 +63,21 @@ func TestOpenChecksStartupSQL(t *testing.T) {
 			t.Errorf("%s: %s: %v", test.source, test.sql, err)
 		case test.refuse != "" && (err == nil || !strings.Contains(err.Error(), test.refuse) || !strings.Contains(err.Error(), "startup_sql")):
 			t.Errorf("%s: %s: error %v does not name %s", test.source, test.sql, err, test.refuse)
+		}
+	}
+}
+
+// A default database of the session's would be that of each of the many.
+func TestOpenRefusesUseBesideDatabases(t *testing.T) {
+	for _, source := range []config.SourceType{config.TypeMySQL, config.TypeClickHouse} {
+		c := config.Source{Name: "s1", Type: source, Host: "127.0.0.1", Port: 1, User: "u",
+			Databases: &config.Databases{Label: "database"}, StartupSQL: []string{"SET a = 1", "/* b */ use app"}}
+		s, err := sources.Open(c, sources.Options{})
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "statement 2 of startup_sql: USE") {
+			t.Errorf("%s: error is %v", source, err)
 		}
 	}
 }
