@@ -56,6 +56,32 @@ func TestPgbouncerSharesConnections(t *testing.T) {
 	}
 }
 
+// startup_sql is seen by the queries of its own source alone, and named where it
+// fails in one of them.
+func TestPgbouncerStartupSQL(t *testing.T) {
+	pg := shared.Get(t)
+	b := servers.PgBouncer(t, pg)
+	pg.Exec(t, "DROP ROLE IF EXISTS passing", "CREATE ROLE passing")
+	c := bouncerSource(pg, b)
+	c.MaxConnections = 1
+	c.StartupSQL = []string{"SET work_mem = '4321kB'", "SELECT set_config('search_path', 'pg_temp', false)", "SET statement_timeout = 1", "SET ROLE passing"}
+	s, other := open(t, c), open(t, bouncerSource(pg, b))
+	const settings = "SELECT current_setting('work_mem'), current_setting('search_path'), current_setting('statement_timeout'), current_user"
+	for range 2 {
+		if got := read(t, s, settings); !cmp.Equal(got, []string{"4321kB|pg_temp|30s|passing"}) {
+			t.Errorf("a query sees %v", got)
+		}
+		if got := read(t, other, settings); !cmp.Equal(got, []string{`4MB|"$user", public|30s|postgres`}) {
+			t.Errorf("another client of the pooler sees %v", got)
+		}
+	}
+	pg.Exec(t, "DROP ROLE passing")
+	err := s.Query(t.Context(), query(settings), ignore)
+	if err == nil || !strings.Contains(err.Error(), "statement 4 of startup_sql") {
+		t.Errorf("error is %v", err)
+	}
+}
+
 // The admin console knows the simple protocol alone.
 func TestPgbouncerConsole(t *testing.T) {
 	pg := shared.Get(t)

@@ -22,9 +22,9 @@ const confirmWait = 2 * time.Second
 type postgres struct {
 	server[*pgConn]
 
-	// formats has, by queryID, the result formats of queries that cannot be read
-	// with binary results alone: []int16, one per column. Where they do not fit,
-	// because another query has the name, it shows.
+	// formats has, by queryID, the result formats to ask for: []int16, one for all
+	// columns or one for each. Where they do not fit, because the result's columns
+	// have changed, it shows.
 	formats sync.Map
 }
 
@@ -62,27 +62,34 @@ func newPostgres(s config.Source, o Options, now func() time.Time) *postgres {
 	return p
 }
 
-// run runs q with the result formats it is known to need.
+// run runs q with the result formats it needs. What they are the server is
+// asked before the first run, which costs that one a round trip more: a query
+// that had to be run to know them would be run twice.
 func (p *postgres) run(ctx context.Context, c *pgConn, q config.Query, each func(*Row) error) error {
 	if c.isConsole() {
 		return c.show(ctx, q, each)
 	}
-	id, formats := queryID{q.Collector, q.Name}, allBinary
+	ctx, cancel := withTimeout(ctx, q.Timeout)
+	defer cancel()
+	id := queryID{q.Collector, q.Name}
 	if known, ok := p.formats.Load(id); ok {
-		formats = known.([]int16)
-	}
-	err := c.query(ctx, p.source.Name, q, formats, each)
-	if len(formats) > 1 && pgCode(err) == protocolViolation {
-		// The result has another number of columns than it had.
+		formats := known.([]int16)
+		err := c.query(ctx, p.source.Name, q, formats, each)
+		changed := errors.Is(err, errFormats) || len(formats) > 1 && pgCode(err) == protocolViolation
+		if !changed {
+			return err
+		}
 		p.formats.Delete(id)
-		err = c.query(ctx, p.source.Name, q, allBinary, each)
+		if !c.alive() {
+			return err
+		}
 	}
-	var other *formatsError
-	if errors.As(err, &other) {
-		p.formats.Store(id, other.wanted)
-		err = c.query(ctx, p.source.Name, q, other.wanted, each)
+	formats, err := c.describe(ctx, p.source.Name, q)
+	if err != nil {
+		return err
 	}
-	return err
+	p.formats.Store(id, formats)
+	return c.query(ctx, p.source.Name, q, formats, each)
 }
 
 // answer has the server answer an empty statement.
@@ -98,40 +105,82 @@ func (p *postgres) answer(ctx context.Context, c *pgConn) error {
 	return asTimeout(ctx, p.source.Timeout, err)
 }
 
-// query runs q in a read-only transaction of its own. All of it is sent at
-// once, which makes one round trip. When the query fails the server skips
+// query runs q and hands on its rows.
+func (c *pgConn) query(ctx context.Context, source string, q config.Query, formats []int16, each func(*Row) error) error {
+	send := func(pl *pgconn.Pipeline) {
+		pl.SendQueryParams(comment(source, q.Name)+q.SQL, nil, nil, nil, formats)
+	}
+	return c.transaction(ctx, q.Timeout, send, func(results any) error {
+		result, ok := results.(*pgconn.ResultReader)
+		if !ok {
+			return errOutOfStep
+		}
+		return c.readRows(result, each)
+	})
+}
+
+// describe returns the formats in which the result of q can be read. The
+// server parses q for that and does not run it.
+func (c *pgConn) describe(ctx context.Context, source string, q config.Query) (formats []int16, err error) {
+	send := func(pl *pgconn.Pipeline) {
+		pl.SendPrepare("", comment(source, q.Name)+q.SQL, nil)
+	}
+	err = c.transaction(ctx, q.Timeout, send, func(results any) error {
+		description, ok := results.(*pgconn.StatementDescription)
+		if !ok {
+			return errOutOfStep
+		}
+		formats = resultFormats(description.Fields)
+		if !slices.Contains(formats, textFormat) {
+			formats = allBinary
+		}
+		return nil
+	})
+	return formats, err
+}
+
+// transaction does what send sends in a read-only transaction of its own, which
+// begins with startup_sql, and gives read the answer. All of it is sent at
+// once, which makes one round trip. When a statement fails the server skips
 // what follows up to the next Sync and leaves the transaction open, so the
 // ROLLBACK stands behind a Sync of its own: it ends both a good and a failed
-// transaction. Advisory locks of the session outlive it, so they are given up
-// behind it, before the Sync at which a pooler may change the server's
-// connection. That costs the server some 40 µs.
+// transaction, and undoes what was set. Advisory locks of the session outlive
+// it, so they are given up behind it, before the Sync at which a pooler may
+// change the server's connection. That costs the server some 40 µs.
 //
 // The server holds its answers back until a Sync, or until they fill a buffer.
-// The Flush makes it answer BEGIN and SET before it begins with q, so that
-// whoever got no answer knows that q has not run.
+// The Flush makes it answer what sets the transaction up before it begins with
+// the query, so that whoever got no answer knows that the query has not run.
 //
-// There is no prepared statement with a name and no startup parameter beyond
-// the usual ones, so a pooler in between is no obstacle.
-func (c *pgConn) query(ctx context.Context, source string, q config.Query, formats []int16, each func(*Row) error) error {
-	ctx, cancel := withTimeout(ctx, q.Timeout)
+// There is no prepared statement with a name, no startup parameter beyond the
+// usual ones and nothing set outside the transaction, so a pooler in between
+// is no obstacle, nor are those harmed who share it.
+func (c *pgConn) transaction(ctx context.Context, timeout time.Duration, send func(*pgconn.Pipeline), read func(results any) error) error {
+	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
-	limit := (q.Timeout + time.Millisecond - 1) / time.Millisecond
 
 	c.reached = false
 	pl := c.StartPipeline(ctx)
-	pl.SendQueryParams("BEGIN READ ONLY", nil, nil, nil, nil)
-	pl.SendQueryParams("SET LOCAL statement_timeout = "+strconv.FormatInt(int64(limit), 10), nil, nil, nil, nil)
+	for _, statement := range c.before(timeout) {
+		pl.SendQueryParams(statement, nil, nil, nil, nil)
+	}
 	pl.SendFlushRequest()
-	pl.SendQueryParams(comment(source, q.Name)+q.SQL, nil, nil, nil, formats)
+	send(pl)
 	pl.SendPipelineSync()
 	pl.SendQueryParams("ROLLBACK", nil, nil, nil, nil)
 	pl.SendQueryParams("SELECT pg_advisory_unlock_all()", nil, nil, nil, nil)
 	started := time.Now()
 	err := pl.Sync()
 	if err == nil {
-		err = c.readRows(pl, each)
+		err = c.begun(pl)
 	}
-	if errors.As(err, new(*rowError)) || errors.As(err, new(*limitError)) {
+	if err == nil {
+		var results any
+		if results, err = pl.GetResults(); err == nil {
+			err = read(results)
+		}
+	}
+	if errors.As(err, new(*rowError)) || errors.As(err, new(*limitError)) || errors.Is(err, errFormats) {
 		cancel()
 	}
 	// A server that refuses the unlocking has no such locks, or does not let
@@ -139,34 +188,51 @@ func (c *pgConn) query(ctx context.Context, source string, q config.Query, forma
 	if end := pl.Close(); err == nil && (pgCode(end) == "" || c.IsClosed()) {
 		err = end
 	}
-	if pgCode(err) == queryCanceled && ctx.Err() == nil && time.Since(started) >= q.Timeout {
-		return &timeoutError{q.Timeout}
+	if pgCode(err) == queryCanceled && ctx.Err() == nil && time.Since(started) >= timeout {
+		return &timeoutError{timeout}
 	}
-	return asConflict(asLimit(asTimeout(ctx, q.Timeout, err)))
+	return asConflict(asLimit(asTimeout(ctx, timeout, err)))
 }
 
-// readRows hands on the rows of the third statement in pl.
-func (c *pgConn) readRows(pl *pgconn.Pipeline, each func(*Row) error) error {
-	for range 2 {
-		if _, err := pl.GetResults(); err != nil {
+// before returns the statements that set up a transaction. Those of startup_sql
+// stand between ours, so that they can undo neither: until its first query a
+// transaction may still be made one that writes.
+func (c *pgConn) before(timeout time.Duration) []string {
+	limit := (timeout + time.Millisecond - 1) / time.Millisecond
+	statements := append(make([]string, 0, len(c.startup)+3), "BEGIN READ ONLY")
+	if len(c.startup) > 0 {
+		statements = append(append(statements, c.startup...), "SET TRANSACTION READ ONLY")
+	}
+	return append(statements, "SET LOCAL statement_timeout = "+strconv.FormatInt(int64(limit), 10))
+}
+
+// begun reads the answers to the statements of before.
+func (c *pgConn) begun(pl *pgconn.Pipeline) error {
+	ours := 2
+	if len(c.startup) > 0 {
+		ours++
+	}
+	for i := range ours + len(c.startup) {
+		results, err := pl.GetResults()
+		if result, ok := results.(*pgconn.ResultReader); ok && err == nil {
+			_, err = result.Close()
+		}
+		if err != nil && i > 0 && i <= len(c.startup) {
+			return startupError(i-1, err)
+		}
+		if err != nil {
 			return err
 		}
 		c.reached = true
 	}
-	results, err := pl.GetResults()
-	if err != nil {
-		return err
-	}
-	result, ok := results.(*pgconn.ResultReader)
-	if !ok {
-		return errors.New("read result: the server's answers are out of step")
-	}
+	return nil
+}
+
+// readRows hands on the rows of result.
+func (c *pgConn) readRows(result *pgconn.ResultReader, each func(*Row) error) error {
 	fields := result.FieldDescriptions()
-	if wanted := resultFormats(fields); !slices.EqualFunc(wanted, fields, hasFormat) {
-		if _, err := result.Close(); c.IsClosed() {
-			return err
-		}
-		return &formatsError{wanted}
+	if !slices.EqualFunc(resultFormats(fields), fields, hasFormat) {
+		return errFormats
 	}
 	c.prepareRow(fields)
 	for result.NextRow() {
@@ -177,15 +243,16 @@ func (c *pgConn) readRows(pl *pgconn.Pipeline, each func(*Row) error) error {
 			return err
 		}
 	}
-	_, err = result.Close()
+	_, err := result.Close()
 	return err
 }
 
-// formatsError says that the result came in formats that cannot be read, and
-// which ones to ask for instead. It comes before the first row.
-type formatsError struct{ wanted []int16 }
+var (
+	errOutOfStep = errors.New("read result: the server's answers are out of step")
 
-func (e *formatsError) Error() string { return "result has columns in a format that cannot be read" }
+	// errFormats comes before the first row.
+	errFormats = errors.New("the columns of the result have other types than they had; the next run asks for them anew")
+)
 
 // asConflict adds to a replica's word on why it ended a query what can be done.
 func asConflict(err error) error {

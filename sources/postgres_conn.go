@@ -21,7 +21,8 @@ const maxMessage = 64 << 20
 // pgConn is one connection with what is used again for each of its results.
 type pgConn struct {
 	*pgconn.PgConn
-	reached bool // was alive when the statement under way reached it
+	startup []string // statements that each transaction begins with
+	reached bool     // was alive when the statement under way reached it
 
 	row     Row
 	decode  []pgDecoder
@@ -60,25 +61,28 @@ func dialPostgres(ctx context.Context, s config.Source, all *sockets) (*pgConn, 
 		_ = c.Close(ctx)
 		return nil, err
 	}
-	return &pgConn{PgConn: c}, nil
+	return &pgConn{PgConn: c, startup: s.StartupSQL}, nil
 }
 
-// pgStartUp runs the statements of startup_sql, each in a read-only transaction
-// of its own: what it sets outlives that.
+// pgStartUp tries the statements of startup_sql, so that one that fails keeps
+// the source from coming up. Nothing of them is left: behind a pooler the
+// session is the application's next.
 func pgStartUp(ctx context.Context, c *pgconn.PgConn, statements []string) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	err := c.Exec(ctx, "BEGIN READ ONLY").Close()
+	if err != nil {
+		return err
+	}
 	for i, statement := range statements {
-		err := c.Exec(ctx, "BEGIN READ ONLY").Close()
-		if err == nil {
-			err = c.ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err
-		}
-		if err == nil {
-			err = c.Exec(ctx, "COMMIT").Close()
-		}
-		if err != nil {
+		if err := c.ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err; err != nil {
+			// Behind a pooler, hanging up may leave the transaction for others to end.
+			_ = c.Exec(ctx, "ROLLBACK").Close()
 			return startupError(i, err)
 		}
 	}
-	return nil
+	return c.Exec(ctx, "ROLLBACK").Close()
 }
 
 func (c *pgConn) alive() bool    { return !c.IsClosed() }

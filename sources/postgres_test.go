@@ -195,29 +195,39 @@ func TestPostgresWithoutSessionLocks(t *testing.T) {
 // pgGreeting is a login that succeeds at once.
 var pgGreeting = []byte("R\x00\x00\x00\x08\x00\x00\x00\x00" + "K\x00\x00\x00\x0c\x00\x00\x00\x01\x00\x00\x00\x02" + "Z\x00\x00\x00\x05I")
 
+// pgDone answers a statement without a result.
+const pgDone = "1\x00\x00\x00\x04" + "2\x00\x00\x00\x04" + "n\x00\x00\x00\x04" + "C\x00\x00\x00\x06S\x00"
+
+// pgColumn describes a result of one int4, n.
+const pgColumn = "T\x00\x00\x00\x1a\x00\x01n\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00"
+
+// pgDescription answers who asks for the columns first.
+var pgDescription = []byte(pgDone + pgDone +
+	"1\x00\x00\x00\x04" + "t\x00\x00\x00\x06\x00\x00" + pgColumn + "\x00" + "Z\x00\x00\x00\x05T" +
+	pgDone + pgDone + "Z\x00\x00\x00\x05I")
+
 // pgHalfResult answers BEGIN and SET and breaks off in the third row.
-var pgHalfResult = []byte(
-	strings.Repeat("1\x00\x00\x00\x04"+"2\x00\x00\x00\x04"+"n\x00\x00\x00\x04"+"C\x00\x00\x00\x06S\x00", 2) +
-		"1\x00\x00\x00\x04" + "2\x00\x00\x00\x04" +
-		"T\x00\x00\x00\x1a\x00\x01n\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x17\x00\x04\xff\xff\xff\xff\x00\x01" +
-		"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x01" +
-		"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x02" +
-		"D\x00\x00\x00\x0e\x00\x01")
+var pgHalfResult = []byte(pgDone + pgDone +
+	"1\x00\x00\x00\x04" + "2\x00\x00\x00\x04" + pgColumn + "\x01" +
+	"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x01" +
+	"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04\x00\x00\x00\x02" +
+	"D\x00\x00\x00\x0e\x00\x01")
 
 func TestPostgresBadServers(t *testing.T) {
-	afterLogin := func(answer []byte) func(net.Conn) {
+	afterLogin := func(answers ...[]byte) func(net.Conn) {
 		return func(c net.Conn) {
 			buf := make([]byte, 4096)
 			if _, err := c.Read(buf); err != nil {
 				return
 			}
-			if _, err := c.Write(pgGreeting); err != nil {
-				return
+			for _, answer := range append([][]byte{pgGreeting}, answers...) {
+				if _, err := c.Write(answer); err != nil {
+					return
+				}
+				if _, err := c.Read(buf); err != nil {
+					return
+				}
 			}
-			if _, err := c.Read(buf); err != nil {
-				return
-			}
-			_, _ = c.Write(answer)
 		}
 	}
 	for name, test := range map[string]struct {
@@ -228,9 +238,9 @@ func TestPostgresBadServers(t *testing.T) {
 		"accepts and never answers": {serve: swallow},
 		"closes at once":            {serve: func(net.Conn) {}},
 		"answers garbage":           {serve: func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); swallow(c) }},
-		"closes before an answer":   {serve: afterLogin(nil)},
+		"closes before an answer":   {serve: afterLogin()},
 		"garbage after login":       {serve: afterLogin([]byte("\x00\xff\xff\xff\xff\xff\xff"))},
-		"closes in a row":           {serve: afterLogin(pgHalfResult), rows: 2, up: true},
+		"closes in a row":           {serve: afterLogin(pgDescription, pgHalfResult, nil), rows: 2, up: true},
 	} {
 		for _, mode := range []string{"prefer", "disable"} {
 			t.Run(name+", sslmode "+mode, func(t *testing.T) {
