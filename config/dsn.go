@@ -6,7 +6,10 @@ import (
 	"strings"
 )
 
-var errNotDSN = errors.New("is not a connection string of PostgreSQL")
+var (
+	errNotDSN = errors.New("is not a connection string of PostgreSQL")
+	errTwoAts = errors.New("has another @ than the one before the host")
+)
 
 // postgresAddress returns host and port of a libpq connection string, those
 // of the first host if it has several. It is lenient, as the driver has the
@@ -15,6 +18,10 @@ func postgresAddress(dsn string) (host, port string, err error) {
 	scheme, rest, isURL := strings.Cut(dsn, "://")
 	switch {
 	case isURL && (scheme == "postgres" || scheme == "postgresql"):
+		path, _, _ := strings.Cut(rest, "?")
+		if at := strings.Index(path, "@"); at != strings.LastIndex(path, "@") || at > len(authority(rest)) {
+			return "", "", errTwoAts
+		}
 		host, port = urlAddress(rest)
 	case !isURL || strings.Contains(scheme, "="):
 		settings, ok := keywords(dsn)
@@ -36,19 +43,26 @@ func postgresAddress(dsn string) (host, port string, err error) {
 	return host, port, nil
 }
 
+// authority returns the part of a URL that has user, password, hosts and ports,
+// of what follows the scheme.
+func authority(rest string) string {
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return rest[:i]
+	}
+	return rest
+}
+
 // urlAddress reads what follows the scheme of a connection URL. Host and port
 // may also stand in the query.
 func urlAddress(rest string) (host, port string) {
-	authority, tail := rest, ""
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		authority, tail = rest[:i], rest[i:]
+	before := authority(rest)
+	tail := rest[len(before):]
+	host = before[strings.LastIndex(before, "@")+1:]
+	host, _, _ = strings.Cut(host, ",")
+	if colon := strings.LastIndex(host, ":"); colon > strings.LastIndex(host, "]") {
+		host, port = host[:colon], host[colon+1:]
 	}
-	authority = authority[strings.LastIndex(authority, "@")+1:]
-	authority, _, _ = strings.Cut(authority, ",")
-	if colon := strings.LastIndex(authority, ":"); colon > strings.LastIndex(authority, "]") {
-		authority, port = authority[:colon], authority[colon+1:]
-	}
-	host = strings.Trim(authority, "[]")
+	host = strings.Trim(host, "[]")
 	if unescaped, err := url.PathUnescape(host); err == nil {
 		host = unescaped
 	}

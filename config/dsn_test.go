@@ -15,7 +15,7 @@ func TestPostgresAddress(t *testing.T) {
 		"postgres:///app?host=/var/run/postgresql":       "/var/run/postgresql:5432",
 		"postgres://u:p@[::1]:6000/app":                  "[::1]:6000",
 		"postgres://[::1]/app":                           "[::1]:5432",
-		"postgres://u:a@b@db/app":                        "db:5432",
+		"postgres://u:a%40b@db/app?options=-c%20a=b@c":   "db:5432",
 		"postgres://a:1,b:2/app":                         "a:1",
 		"postgres://%2Ftmp/app":                          "/tmp:5432",
 		"postgres://db?port=7":                           "db:7",
@@ -35,7 +35,7 @@ func TestPostgresAddress(t *testing.T) {
 			}
 		})
 	}
-	for _, dsn := range []string{"mysql://u@db/app", "secret", "just words", "=x", "'a'=b"} {
+	for _, dsn := range []string{"mysql://u@db/app", "postgres://u:a@b@db/app", "postgres://u:a@b/c@db/app", "postgres://u:a/b@db/app", "secret", "just words", "=x", "'a'=b"} {
 		t.Run("not "+dsn, func(t *testing.T) {
 			if host, port, err := postgresAddress(dsn); err == nil {
 				t.Errorf("got %s and %s, want an error", host, port)
