@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -34,9 +33,10 @@ type ClickHouse struct {
 	folder string
 	extra  string // more XML for config.xml
 
-	mu       sync.Mutex
-	accounts []Account
-	process  *process // nil while stopped
+	accountsMu sync.Mutex
+	accounts   []Account
+
+	daemon
 }
 
 // Account is a user of a ClickHouse server.
@@ -187,7 +187,7 @@ func (ch *ClickHouse) writeAccounts() error {
 // takes it.
 func (ch *ClickHouse) SetPassword(tb testing.TB, account, password string) {
 	tb.Helper()
-	ch.mu.Lock()
+	ch.accountsMu.Lock()
 	found := false
 	for i := range ch.accounts {
 		if ch.accounts[i].Name == account {
@@ -195,7 +195,7 @@ func (ch *ClickHouse) SetPassword(tb testing.TB, account, password string) {
 		}
 	}
 	err := ch.writeAccounts()
-	ch.mu.Unlock()
+	ch.accountsMu.Unlock()
 	if err != nil || !found {
 		tb.Fatalf("set the password of %s: %v", account, err)
 	}
@@ -209,19 +209,13 @@ func (ch *ClickHouse) SetPassword(tb testing.TB, account, password string) {
 // Start starts the server on the ports it always had and returns when it
 // answers. It does nothing if the server runs.
 func (ch *ClickHouse) Start() error {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if ch.process != nil {
-		return nil
-	}
 	binary, err := find("clickhouse-server", clickHousePatterns)
 	if err != nil {
 		return err
 	}
-	if err := ch.writeConfig(); err != nil {
-		return err
-	}
-	p, err := startProcess(nil, binary, "--config-file="+filepath.Join(ch.folder, "config.xml"))
+	ch.accountsMu.Lock()
+	err = ch.writeConfig()
+	ch.accountsMu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -235,39 +229,7 @@ func (ch *ClickHouse) Start() error {
 		}
 		return c.Close()
 	}
-	if err := p.ready(ready); err != nil {
-		return errors.Join(err, p.stop(syscall.SIGKILL))
-	}
-	ch.process = p
-	return nil
-}
-
-// Stop kills the server: clients lose their connections.
-func (ch *ClickHouse) Stop() error {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if ch.process == nil {
-		return nil
-	}
-	p := ch.process
-	ch.process = nil
-	return p.stop(syscall.SIGKILL)
-}
-
-// Pause makes the server stop answering without closing anything, as a machine
-// that hangs or a network that swallows packets does.
-func (ch *ClickHouse) Pause() error { return ch.signal(syscall.SIGSTOP) }
-
-// Resume undoes Pause.
-func (ch *ClickHouse) Resume() error { return ch.signal(syscall.SIGCONT) }
-
-func (ch *ClickHouse) signal(sig syscall.Signal) error {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if ch.process == nil {
-		return errors.New("signal ClickHouse: it is stopped")
-	}
-	return signal(sig, ch.process.cmd.Process.Pid)
+	return ch.start(nil, ready, binary, "--config-file="+filepath.Join(ch.folder, "config.xml"))
 }
 
 // Remove ends the server and removes its folder.

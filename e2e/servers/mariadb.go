@@ -32,8 +32,7 @@ type MariaDB struct {
 	credential *syscall.Credential // the user MariaDB runs as; nil is our own
 	settings   []string
 
-	mu      sync.Mutex
-	process *process // nil while stopped
+	daemon
 }
 
 const mariadbPattern = "/usr/sbin/mariadbd"
@@ -176,11 +175,6 @@ func (m *MariaDB) Addr() string { return net.JoinHostPort(m.Host, strconv.Itoa(m
 // answers. It does nothing if the server runs. Further settings hold until it
 // is stopped.
 func (m *MariaDB) Start(settings ...Setting) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.process != nil {
-		return nil
-	}
 	args := append(m.options(),
 		"--bind-address="+m.Host, "--port="+strconv.Itoa(m.Port), "--socket="+m.Socket,
 		"--pid-file="+filepath.Join(m.folder, "pid"), "--secure-file-priv="+m.folder,
@@ -190,43 +184,7 @@ func (m *MariaDB) Start(settings ...Setting) error {
 	for _, s := range settings {
 		args = append(args, "--"+string(s))
 	}
-	p, err := startProcess(m.credential, m.binary, args...)
-	if err != nil {
-		return err
-	}
-	if err := p.ready(func() error { return m.run("DO 1") }); err != nil {
-		return errors.Join(err, p.stop(syscall.SIGKILL))
-	}
-	m.process = p
-	return nil
-}
-
-// Stop kills the server: clients lose their connections.
-func (m *MariaDB) Stop() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.process == nil {
-		return nil
-	}
-	p := m.process
-	m.process = nil
-	return p.stop(syscall.SIGKILL)
-}
-
-// Pause makes the server stop answering without closing anything, as a machine
-// that hangs or a network that swallows packets does.
-func (m *MariaDB) Pause() error { return m.signal(syscall.SIGSTOP) }
-
-// Resume undoes Pause.
-func (m *MariaDB) Resume() error { return m.signal(syscall.SIGCONT) }
-
-func (m *MariaDB) signal(sig syscall.Signal) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.process == nil {
-		return errors.New("signal MariaDB: it is stopped")
-	}
-	return signal(sig, m.process.cmd.Process.Pid)
+	return m.start(m.credential, func() error { return m.run("DO 1") }, m.binary, args...)
 }
 
 // Remove ends the server and removes its folder.

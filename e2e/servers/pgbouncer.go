@@ -24,9 +24,10 @@ type Bouncer struct {
 	binary     string
 	credential *syscall.Credential
 
-	mu      sync.Mutex
+	usersMu sync.Mutex
 	users   map[string]string // passwords
-	process *process          // nil while stopped
+
+	daemon
 }
 
 // PgBouncer starts a pgbouncer before pg that ends with the test.
@@ -102,13 +103,13 @@ func (b *Bouncer) userList() string {
 // pgbouncer read it again. The server's own password is the caller's to change.
 func (b *Bouncer) SetPassword(tb testing.TB, user, password string) {
 	tb.Helper()
-	b.mu.Lock()
+	b.usersMu.Lock()
 	b.users[user] = password
 	if user == b.pg.User {
 		tb.Error("the console needs the superuser's password")
 	}
 	err := b.write("userlist.txt", b.userList())
-	b.mu.Unlock()
+	b.usersMu.Unlock()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -123,24 +124,11 @@ func (b *Bouncer) Addr() string { return net.JoinHostPort(b.Host, strconv.Itoa(b
 // Start starts pgbouncer on the port it always had and returns when its console
 // answers. It does nothing if it runs.
 func (b *Bouncer) Start() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.process != nil {
-		return nil
-	}
-	p, err := startProcess(b.credential, b.binary, b.path("pgbouncer.ini"))
-	if err != nil {
-		return err
-	}
 	ready := func() error {
 		_, err := b.console("SHOW VERSION")
 		return err
 	}
-	if err := p.ready(ready); err != nil {
-		return errors.Join(err, p.stop(syscall.SIGQUIT))
-	}
-	b.process = p
-	return nil
+	return b.start(b.credential, ready, b.binary, b.path("pgbouncer.ini"))
 }
 
 // Stop kills pgbouncer. It is an error if that ended by itself before.
@@ -158,21 +146,6 @@ func (b *Bouncer) Stop() error {
 	default:
 	}
 	return p.stop(syscall.SIGKILL)
-}
-
-// Pause makes pgbouncer stop answering without closing anything.
-func (b *Bouncer) Pause() error { return b.signal(syscall.SIGSTOP) }
-
-// Resume undoes Pause.
-func (b *Bouncer) Resume() error { return b.signal(syscall.SIGCONT) }
-
-func (b *Bouncer) signal(sig syscall.Signal) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.process == nil {
-		return errors.New("signal pgbouncer: it is stopped")
-	}
-	return signal(sig, b.process.cmd.Process.Pid)
 }
 
 // Console returns the rows of a command of the admin console.

@@ -32,8 +32,7 @@ type PG struct {
 	credential *syscall.Credential // the user PostgreSQL runs as; nil is our own
 	settings   []string
 
-	mu      sync.Mutex
-	process *process // nil while stopped
+	daemon
 }
 
 // Setting is a server setting that is not the default here, such as
@@ -187,57 +186,16 @@ func (pg *PG) Addr() string { return net.JoinHostPort(pg.Host, strconv.Itoa(pg.P
 // Start starts the server on the port it always had and returns when it
 // answers. It does nothing if the server runs.
 func (pg *PG) Start() error {
-	pg.mu.Lock()
-	defer pg.mu.Unlock()
-	if pg.process != nil {
-		return nil
-	}
 	args := append([]string{
 		"-D", pg.Folder(), "-p", strconv.Itoa(pg.Port), "-h", pg.Host, "-k", pg.folder,
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
 		"-c", "shared_buffers=32MB", "-c", "max_connections=60", "-c", "autovacuum=off",
 	}, pg.settings...)
-	p, err := startProcess(pg.credential, filepath.Join(pg.bin, "postgres"), args...)
-	if err != nil {
-		return err
-	}
-	if err := p.ready(func() error { return pg.run("SELECT 1") }); err != nil {
-		return errors.Join(err, p.stop(syscall.SIGQUIT))
-	}
-	pg.process = p
-	return nil
+	return pg.start(pg.credential, func() error { return pg.run("SELECT 1") }, filepath.Join(pg.bin, "postgres"), args...)
 }
 
 // Stop ends the server at once: clients lose their connections.
-func (pg *PG) Stop() error {
-	pg.mu.Lock()
-	defer pg.mu.Unlock()
-	if pg.process == nil {
-		return nil
-	}
-	p := pg.process
-	pg.process = nil
-	return p.stop(syscall.SIGINT)
-}
-
-// Pause makes the server stop answering without closing anything, as a
-// machine that hangs or a network that swallows packets does.
-func (pg *PG) Pause() error { return pg.signal(syscall.SIGSTOP) }
-
-// Resume undoes Pause.
-func (pg *PG) Resume() error { return pg.signal(syscall.SIGCONT) }
-
-// signal sends sig to the server and to its children, which have no process
-// group of their own when the test binary started the server.
-func (pg *PG) signal(sig syscall.Signal) error {
-	pg.mu.Lock()
-	defer pg.mu.Unlock()
-	if pg.process == nil {
-		return errors.New("signal PostgreSQL: it is stopped")
-	}
-	main := pg.process.cmd.Process.Pid
-	return signal(sig, append([]int{main}, children(main)...)...)
-}
+func (pg *PG) Stop() error { return pg.stop(syscall.SIGINT) }
 
 // Kill ends the server and all its children without a word, as a machine does
 // that loses its power. What was not checkpointed may be lost.

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -31,8 +30,7 @@ type RedisServer struct {
 	args     []string
 	password string // of the user default, once SetPassword was called
 
-	mu      sync.Mutex
-	process *process // nil while stopped
+	daemon
 }
 
 // Redis starts a server that ends with the test. A setting is a line of
@@ -181,47 +179,7 @@ func (r *RedisServer) Socket() string { return filepath.Join(r.folder, "redis.so
 // Start starts the server on the port it always had and returns when it
 // answers. It does nothing if the server runs.
 func (r *RedisServer) Start() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.process != nil {
-		return nil
-	}
-	p, err := startProcess(nil, r.binary, r.args...)
-	if err != nil {
-		return err
-	}
-	if err := p.ready(func() error { _, err := r.do("PING"); return err }); err != nil {
-		return errors.Join(err, p.stop(syscall.SIGKILL))
-	}
-	r.process = p
-	return nil
-}
-
-// Stop kills the server. What it held is gone.
-func (r *RedisServer) Stop() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.process == nil {
-		return nil
-	}
-	p := r.process
-	r.process = nil
-	return p.stop(syscall.SIGKILL)
-}
-
-// Pause makes the server stop answering without closing anything.
-func (r *RedisServer) Pause() error { return r.signal(syscall.SIGSTOP) }
-
-// Resume undoes Pause.
-func (r *RedisServer) Resume() error { return r.signal(syscall.SIGCONT) }
-
-func (r *RedisServer) signal(sig syscall.Signal) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.process == nil {
-		return errors.New("signal Redis: it is stopped")
-	}
-	return signal(sig, r.process.cmd.Process.Pid)
+	return r.start(nil, func() error { _, err := r.do("PING"); return err }, r.binary, r.args...)
 }
 
 // Remove ends the server and removes its folder.
