@@ -53,6 +53,8 @@ func TestMySQLForms(t *testing.T) {
 		"dsn, socket":            {dsn("%s@unix(%s)/app", user, m.Socket), user + "|app|2|utf8mb4"},
 		"dsn, variables":         {dsn("%s@tcp(%s)/?lock_wait_timeout=7&parseTime=true", user, m.Addr()), user + "||7|utf8mb4"},
 		"dsn, writes of its own": {dsn("%s@tcp(%s)/?autocommit=0&lock_wait_timeout=7", user, m.Addr()), user + "||7|utf8mb4"},
+		"dsn, autocommit":        {dsn("%s@tcp(%s)/?AutoCommit=0&Lock_Wait_Timeout=7", user, m.Addr()), user + "||7|utf8mb4"},
+		"dsn, texts":             {dsn("%s@tcp(%s)/?time_zone=%%27%%2B00:00%%27&sql_mode=%%22ANSI,TRADITIONAL%%22", user, m.Addr()), user + "||2|utf8mb4"},
 		"dsn, compressed":        {dsn("%s@tcp(%s)/app?compress=true", user, m.Addr()), user + "|app|2|utf8mb4"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,6 +63,32 @@ func TestMySQLForms(t *testing.T) {
 				t.Errorf("connected as %v, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// What a data_source_name sets is the session's.
+func TestMySQLDSNSetsNoGlobals(t *testing.T) {
+	for name, parameters := range map[string]string{
+		"name":            "GLOBAL max_connections=99",
+		"escaped name":    "GLOBAL%20max_connections=99",
+		"variable":        "@@global.max_connections=99",
+		"value":           "sql_mode=1, GLOBAL max_connections=99",
+		"escaped value":   "sql_mode=1%2C%20GLOBAL%20max_connections%3D99",
+		"expression":      "sql_mode=get_lock('a',1)",
+		"end of a text":   "sql_mode='a', GLOBAL max_connections='99'",
+		"escape in texts": "sql_mode='a%5C', GLOBAL max_connections='99'",
+		"comment":         "sql_mode=1/*!,GLOBAL max_connections=99*/",
+		"password":        "password='x'",
+		"collation":       "collation=utf8mb4_bin,GLOBAL max_connections=99",
+	} {
+		c := config.Source{Name: "maria", Type: config.TypeMySQL, DSN: config.NewSecret("u:verysecret@tcp(127.0.0.1:1)/?" + parameters)}
+		s, err := sources.Open(c, sources.Options{})
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "data_source_name") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: error is %v", name, err)
+		}
 	}
 }
 
@@ -156,9 +184,13 @@ func TestMySQLLeavesNoLocks(t *testing.T) {
 		"named":  "SELECT GET_LOCK('sql2metrics', 1)",
 		"failed": "SELECT `get_lock`('sql2metrics', 1), (SELECT v FROM kept)",
 		"rows":   "SELECT * FROM kept FOR UPDATE",
+		"shared": "SELECT * FROM kept LOCK IN SHARE MODE",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_ = s.Query(t.Context(), query(sql), ignore)
+			err := s.Query(t.Context(), query(sql), ignore)
+			if refused := err != nil && strings.Contains(err.Error(), "1792"); refused != (name == "rows") {
+				t.Errorf("error is %v", err)
+			}
 			servers.Eventually(t, "the lock is given up", func() bool {
 				return m.Query(t, "SELECT IS_FREE_LOCK('sql2metrics')")[0][0] == "1" && m.Running(t, user) == 0
 			})
