@@ -71,9 +71,17 @@ func password(ctx context.Context, s config.Source) (config.Secret, error) {
 	return config.NewSecret(string(text)), nil
 }
 
-// readCredential returns what the file holds, if that is not over limit. The
-// error does not name it.
+// readCredential returns what the file holds, if that is not over limit. A pipe
+// or a device, which could hold the reader up for ever, is not read. The error
+// does not name it.
 func readCredential(path string, limit int) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file; name one")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, withoutPath(err)

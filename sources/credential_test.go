@@ -36,7 +36,8 @@ func TestPassword(t *testing.T) {
 		"large file":         {file(strings.Repeat("x", 70000)), "", "more than 65536 bytes"},
 		"file not of text":   {file("a\x00b"), "", "zero byte"},
 		"no file":            {config.Source{PasswordFile: "/no/such"}, "", "read password_file /no/such: no such file"},
-		"folder":             {config.Source{PasswordFile: os.TempDir()}, "", "is a directory"},
+		"folder":             {config.Source{PasswordFile: os.TempDir()}, "", "no regular file"},
+		"pipe":               {config.Source{PasswordFile: tempPipe(t)}, "", "no regular file"},
 		"command":            {command("echo word"), "word", ""},
 		"command that warns": {command("echo look >&2; echo word"), "word", ""},
 		"no shell":           {config.Source{PasswordCommand: []string{"echo", "$HOME;", "`id`"}}, "$HOME; `id`", ""},
@@ -62,6 +63,15 @@ func TestPassword(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tempPipe returns the path of a pipe into which nobody writes.
+func tempPipe(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // What a password_command has started ends with it, also where it hangs.

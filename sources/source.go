@@ -1,8 +1,9 @@
-// Package sources runs queries on databases and hands their rows on, one file
-// per kind of source. Drivers' types never leave it: a cell is a [Value].
+// Package sources runs queries on databases and hands their rows on. The files
+// of a kind of source begin with its name, the others are of all kinds. Drivers'
+// types never leave the package: a cell is a [Value].
 //
-// To add a source, write one file with a type that implements [Source], add
-// its case to [Open] and its row to the conformance table.
+// To add a database server, give [server] a connection and how to run a query
+// on it, add its case to [Open] and its row to the conformance table.
 package sources
 
 import (
