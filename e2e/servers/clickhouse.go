@@ -92,28 +92,14 @@ func ClickHouseTLS(tb testing.TB, certFile, keyFile string, accounts ...Account)
 type SharedClickHouse struct {
 	Accounts []Account // to be set before the first test
 
-	once sync.Once
-	ch   *ClickHouse
-	err  error
+	shared[*ClickHouse]
 }
 
 // Get returns the server. Tests that share it must not stop it.
 func (s *SharedClickHouse) Get(tb testing.TB) *ClickHouse {
 	tb.Helper()
 	Need(tb, "clickhouse-server", clickHousePatterns...)
-	s.once.Do(func() { s.ch, s.err = StartClickHouse("", s.Accounts...) })
-	if s.err != nil {
-		tb.Fatal(s.err)
-	}
-	return s.ch
-}
-
-// Remove ends the server if there is one.
-func (s *SharedClickHouse) Remove() error {
-	if s.ch == nil {
-		return nil
-	}
-	return s.ch.Remove()
+	return s.get(tb, func() (*ClickHouse, error) { return StartClickHouse("", s.Accounts...) })
 }
 
 var clickHousePatterns = []string{"/usr/sbin/clickhouse-server", "/usr/bin/clickhouse-server"}

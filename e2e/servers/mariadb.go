@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -57,28 +56,14 @@ func MySQL(tb testing.TB, settings ...Setting) *MariaDB {
 // SharedMariaDB is one server for all tests of a binary: the first that asks
 // starts it, TestMain ends it after the last. The zero value is ready.
 type SharedMariaDB struct {
-	once sync.Once
-	m    *MariaDB
-	err  error
+	shared[*MariaDB]
 }
 
 // Get returns the server. Tests that share it must not stop it.
 func (s *SharedMariaDB) Get(tb testing.TB) *MariaDB {
 	tb.Helper()
 	Need(tb, "mariadb-server", mariadbPattern)
-	s.once.Do(func() { s.m, s.err = StartMariaDB() })
-	if s.err != nil {
-		tb.Fatal(s.err)
-	}
-	return s.m
-}
-
-// Remove ends the server if there is one.
-func (s *SharedMariaDB) Remove() error {
-	if s.m == nil {
-		return nil
-	}
-	return s.m.Remove()
+	return s.get(tb, func() (*MariaDB, error) { return StartMariaDB() })
 }
 
 // StartMariaDB starts a server for callers that have no test, such as TestMain.

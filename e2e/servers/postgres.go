@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -58,28 +57,14 @@ func Postgres(tb testing.TB, settings ...Setting) *PG {
 // SharedPostgres is one server for all tests of a binary: the first that asks
 // starts it, TestMain ends it after the last. The zero value is ready.
 type SharedPostgres struct {
-	once sync.Once
-	pg   *PG
-	err  error
+	shared[*PG]
 }
 
 // Get returns the server. Tests that share it must not stop it.
 func (s *SharedPostgres) Get(tb testing.TB) *PG {
 	tb.Helper()
 	Need(tb, "postgresql", postgresPattern)
-	s.once.Do(func() { s.pg, s.err = StartPostgres() })
-	if s.err != nil {
-		tb.Fatal(s.err)
-	}
-	return s.pg
-}
-
-// Remove ends the server if there is one.
-func (s *SharedPostgres) Remove() error {
-	if s.pg == nil {
-		return nil
-	}
-	return s.pg.Remove()
+	return s.get(tb, func() (*PG, error) { return StartPostgres() })
 }
 
 const postgresPattern = "/usr/lib/postgresql/*/bin/postgres"

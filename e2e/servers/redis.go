@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -52,28 +51,14 @@ func Redis(tb testing.TB, settings ...Setting) *RedisServer {
 
 // SharedRedis is one server for all tests of a binary, as [SharedPostgres] is.
 type SharedRedis struct {
-	once sync.Once
-	r    *RedisServer
-	err  error
+	shared[*RedisServer]
 }
 
 // Get returns the server. Tests that share it must not stop it.
 func (s *SharedRedis) Get(tb testing.TB) *RedisServer {
 	tb.Helper()
 	Need(tb, "redis-server", redisPattern)
-	s.once.Do(func() { s.r, s.err = StartRedis(busySoon) })
-	if s.err != nil {
-		tb.Fatal(s.err)
-	}
-	return s.r
-}
-
-// Remove ends the server if there is one.
-func (s *SharedRedis) Remove() error {
-	if s.r == nil {
-		return nil
-	}
-	return s.r.Remove()
+	return s.get(tb, func() (*RedisServer, error) { return StartRedis(busySoon) })
 }
 
 // busySoon has the server take a SCRIPT KILL when a script has run for so many
