@@ -13,6 +13,7 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/sigv4"
@@ -164,6 +165,7 @@ const (
 	TypeClickHouse SourceType = "clickhouse"
 	TypeRedis      SourceType = "redis"
 	TypeSQLite     SourceType = "sqlite"
+	TypeHTTPJSON   SourceType = "http_json"  // an API that answers with JSON
 	TypePrometheus SourceType = "prometheus" // an exposition to scrape
 )
 
@@ -216,12 +218,17 @@ type Source struct {
 	SentinelPassword     Secret
 	SentinelPasswordFile string
 
-	// URL is what a prometheus source scrapes, its path never empty. A login in
-	// it has moved to HTTP.
+	// URL is what a prometheus source scrapes, and what the requests of an
+	// http_json source are relative to, its path never empty. A login in it has
+	// moved to HTTP.
 	URL *url.URL
-	// HTTP is how it scrapes it, with Prometheus's defaults: HTTP/2, and
-	// redirects followed, which whoever scrapes keeps to the host of URL.
+	// HTTP is how both ask for it, with Prometheus's defaults: HTTP/2, and
+	// redirects followed, which whoever asks keeps to the host of URL.
 	HTTP promconfig.HTTPClientConfig
+	// BodySizeLimit bounds an answer to either, uncompressed, in bytes; 64MiB.
+	BodySizeLimit int64
+	AllowPost     bool    // http_json: queries may POST; false
+	Scrape        *Scrape // of type prometheus, nil for others
 
 	Job            string        // label job on the remote path; default: Type
 	Instance       string        // label instance; default host:port, the path as written for sqlite
@@ -243,6 +250,58 @@ type Source struct {
 	// Queries are what Source.collectors selected, resolved: each with its
 	// own copy of the metrics made from it. A prometheus source has none.
 	Queries []Query
+}
+
+// ScrapeProtocol is a format of an exposition, in Prometheus's words.
+type ScrapeProtocol string
+
+// The values of scrape_protocols.
+const (
+	PrometheusProto      ScrapeProtocol = "PrometheusProto"
+	OpenMetricsText1_0_0 ScrapeProtocol = "OpenMetricsText1.0.0"
+	OpenMetricsText0_0_1 ScrapeProtocol = "OpenMetricsText0.0.1"
+	PrometheusText1_0_0  ScrapeProtocol = "PrometheusText1.0.0"
+	PrometheusText0_0_4  ScrapeProtocol = "PrometheusText0.0.4"
+)
+
+// Scrape says how an exposition is read. The fields are those of Prometheus's
+// scrape_configs and mean what they mean there.
+type Scrape struct {
+	// Protocols are what is asked for, most wanted first. Default: the texts, in
+	// the order above; with NativeHistograms PrometheusProto before them.
+	Protocols []ScrapeProtocol
+	// FallbackProtocol is how a page is read whose Content-Type says nothing;
+	// empty: it is an error.
+	FallbackProtocol ScrapeProtocol
+	// EscapingScheme is what becomes, at the target, of names that are not
+	// letters, digits and underscores: allow-utf-8, underscores, dots or values.
+	EscapingScheme model.EscapingScheme
+	Compression    bool // enable_compression; true
+
+	HonorLabels              bool // a label of the page wins over one of the source
+	HonorTimestamps          bool // true
+	TrackTimestampsStaleness bool // series with their own times get stale markers too
+	MetricRelabel            []*relabel.Config
+
+	NativeHistograms bool // scrape_native_histograms
+	// ClassicHistograms keeps the classic series of a histogram that is native
+	// too: always_scrape_classic_histograms.
+	ClassicHistograms bool
+	// ConvertToNHCB makes native histograms with custom buckets of classic ones:
+	// convert_classic_histograms_to_nhcb.
+	ConvertToNHCB bool
+
+	// A page over one of these limits fails as a whole; 0: none. Samples and
+	// labels are counted after MetricRelabel.
+	SampleLimit int
+	LabelLimits LabelLimits
+	// A native histogram over one of these has its buckets merged; 0: none.
+	BucketLimit     int     // native_histogram_bucket_limit
+	MinBucketFactor float64 // native_histogram_min_bucket_factor
+
+	// ExtraMetrics adds scrape_timeout_seconds, scrape_sample_limit and
+	// scrape_body_size_bytes.
+	ExtraMetrics bool
 }
 
 // TLS is a source's transport security: the fields sslmode and tls_config. With

@@ -8,13 +8,38 @@ type Query struct {
 	// the metric's name, with _2 and so on behind it if that is taken.
 	Name      string
 	Collector string // collector_name
-	SQL       string // literal: nothing in it is expanded but {{cursor}}, by the worker of a histogram that accumulates
-	Timeout   time.Duration
-	Clock     Clock
-	Policies  Policies
-	Requires  Requires // requires and server_version: where it is run at all
-	Metrics   []Metric
+	// SQL is the statement, in the words of the source: for Redis a command, for
+	// http_json a request. It is literal: nothing in it is expanded but
+	// {{cursor}}, by the worker of a histogram that accumulates.
+	SQL      string
+	Timeout  time.Duration
+	Clock    Clock
+	Policies Policies
+	Requires Requires // requires and server_version: where it is run at all
+	JSON     *JSON    // how an answer of an http_json source becomes rows; nil for others
+	Metrics  []Metric
 }
+
+// JSON says how a document becomes rows. Paths are those of gjson.
+type JSON struct {
+	// Rows leads to the rows: an array, each element of which is one, or an
+	// object, which is one, unless a path in Columns is [JSONKey]: then each of
+	// its members is one. Empty: the document.
+	Rows string
+	// Columns are the columns of a row, by name. It has all that the metrics of
+	// the query read: one that is not written is the member of that name.
+	Columns []JSONColumn
+}
+
+// JSONColumn is one column of a row.
+type JSONColumn struct {
+	Name string
+	Path string // from the row
+}
+
+// JSONKey is the path of the name under which a row stands in its object, or of
+// its place in its array, from 0.
+const JSONKey = "@key"
 
 // Clock says when a query runs and for how long its result holds.
 type Clock struct {

@@ -57,7 +57,7 @@ func newFanout[C connection](home *server[C], list string, open func(database st
 // is a [*PartialError], and each was called for the rows of all others.
 func (f *fanout[C]) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
 	return f.home.named(ctx, q, func(ctx context.Context) error {
-		if err := CheckStatement(f.home.source.Type, q.SQL); err != nil {
+		if err := CheckStatement(f.home.source, q); err != nil {
 			return err
 		}
 		databases, err := f.databases(ctx, q)

@@ -133,7 +133,7 @@ func TestRedisStatementsRefused(t *testing.T) {
 		"LLEN MATCH a* LIMIT 10e9":   "LIMIT 10e9",
 		"SCAN MATCH a* COUNT 100000": "words behind it",
 	} {
-		err := CheckStatement(config.TypeRedis, text)
+		err := CheckStatement(config.Source{Type: config.TypeRedis}, config.Query{SQL: text})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}

@@ -29,7 +29,7 @@ type server[C connection] struct {
 // Query implements [Source].
 func (s *server[C]) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
 	return s.named(ctx, q, func(ctx context.Context) error {
-		if err := CheckStatement(s.source.Type, q.SQL); err != nil {
+		if err := CheckStatement(s.source, q); err != nil {
 			return err
 		}
 		return s.run(ctx, q, bounded(each, s.source.MaxResultBytes))

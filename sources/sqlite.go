@@ -90,7 +90,7 @@ func sqlitePath(dsn string) (string, error) {
 
 // Query implements [Source].
 func (s *sqlite) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
-	if err := CheckStatement(config.TypeSQLite, q.SQL); err != nil {
+	if err := CheckStatement(config.Source{Type: config.TypeSQLite}, q); err != nil {
 		return queryError(ctx, s.name, q, err)
 	}
 	ctx, end, err := s.life.begin(ctx)

@@ -28,20 +28,21 @@ var dialects = map[config.SourceType]dialect{
 	config.TypeMySQL:      {verbs: []string{"SELECT", "WITH", "SHOW", "VALUES", "TABLE", "EXPLAIN", "DESCRIBE", "DESC"}, lineEnds: "\n", mysql: true},
 }
 
-// CheckStatement tells whether a source of type t would send sql to its server
-// at all: only statements that begin with a verb of a short list are sent. The
-// error names the verb and the list. [Source.Query] checks by itself; who loads
-// a configuration calls it to report a statement before its first run. That
-// sql is right, and one statement only, is the server's to say.
-func CheckStatement(t config.SourceType, sql string) error {
-	if t == config.TypeRedis {
-		_, err := parseRedis(sql)
+// CheckStatement tells whether s would send q to its server at all: only
+// statements that begin with a verb of a short list are sent. The error names
+// the verb and the list. [Source.Query] checks by itself; who loads a
+// configuration calls it to report a statement before its first run. That the
+// statement is right, and one only, is the server's to say.
+func CheckStatement(s config.Source, q config.Query) error {
+	if s.Type == config.TypeRedis {
+		_, err := parseRedis(q.SQL)
 		return err
 	}
-	d, ok := dialects[t]
+	d, ok := dialects[s.Type]
 	if !ok {
-		return fmt.Errorf("a source of type %s runs no statements", t)
+		return fmt.Errorf("a source of type %s runs no statements", s.Type)
 	}
+	sql := q.SQL
 	last := len(d.verbs) - 1
 	allowed := strings.Join(d.verbs[:last], ", ") + " or " + d.verbs[last]
 	verb := firstWord(d.skipToStatement(sql))

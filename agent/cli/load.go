@@ -22,7 +22,7 @@ func (g *global) load() (*config.Config, error) {
 			bad = append(bad, fmt.Errorf("%s: source %s: %w", g.configFile, s.Name, err))
 		}
 		for _, q := range s.Queries {
-			if err := sources.CheckStatement(s.Type, q.SQL); err != nil {
+			if err := sources.CheckStatement(s, q); err != nil {
 				bad = append(bad, fmt.Errorf("%s: source %s: collector %s: query %s: %w", g.configFile, s.Name, q.Collector, q.Name, err))
 			}
 		}

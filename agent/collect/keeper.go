@@ -65,10 +65,13 @@ type origin struct {
 
 // key returns the key of a metric's state: what is kept, the source and the
 // metric, and then what makes another one of it. A statement that changes in any
-// way does: its rows may mean something else. Metrics of one name are told apart
+// way does, or a path into its answer: its rows may mean something else. Metrics of one name are told apart
 // by their collectors and queries, and in one query by their labels and columns.
 func (o origin) key(what string, m config.Metric) string {
 	id := o.query.SQL
+	if o.query.JSON != nil {
+		id += fmt.Sprintf("\x00%q", *o.query.JSON)
+	}
 	same := func(other config.Metric) bool { return other.Name == m.Name }
 	if first := slices.IndexFunc(o.query.Metrics, same); first >= 0 && slices.ContainsFunc(o.query.Metrics[first+1:], same) {
 		id += fmt.Sprintf("\x00%q %q %q %q", m.StaticLabels, m.KeyLabels, m.ValueLabel, m.Values)
