@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -95,6 +96,21 @@ func TestEachRowOnce(t *testing.T) {
 	has("histogram_count(request_seconds)", 10)
 	has("histogram_sum(request_seconds)", 2.08)
 	has("max(resets(request_seconds_count[10m]))", 0)
+	backups := func() map[int64]float64 {
+		got := map[int64]float64{}
+		for _, samples := range r.Samples(t, "backup_bytes") {
+			for _, sample := range samples {
+				got[sample.T] = sample.V
+			}
+		}
+		return got
+	}
+	eventually(t, "the backups at the receiver", func() error {
+		if d := cmp.Diff(want, backups()); d != "" {
+			return errors.New(d)
+		}
+		return nil
+	})
 	a.stop(t)
 
 	// The log, not the requests: those a kill interrupts are sent again.
@@ -111,13 +127,7 @@ func TestEachRowOnce(t *testing.T) {
 	if logged != len(want) {
 		t.Errorf("the log has %d samples with their own time, want %d", logged, len(want))
 	}
-	got := map[int64]float64{}
-	for _, samples := range r.Samples(t, "backup_bytes") {
-		for _, sample := range samples {
-			got[sample.T] = sample.V
-		}
-	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, backups()); d != "" {
 		t.Error("backups at the receiver:", d)
 	}
 }

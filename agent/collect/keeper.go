@@ -65,8 +65,9 @@ type origin struct {
 
 // key returns the key of a metric's state: what is kept, the source and the
 // metric, and then what makes another one of it. A statement that changes in any
-// way does, or a path into its answer: its rows may mean something else. Metrics of one name are told apart
-// by their collectors and queries, and in one query by their labels and columns.
+// way does, or a path into its answer: its rows may mean something else. Metrics
+// of one name are told apart by their collectors and queries, and in one query
+// by their labels and columns.
 func (o origin) key(what string, m config.Metric) string {
 	id := o.query.SQL
 	if o.query.JSON != nil {
