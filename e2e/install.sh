@@ -14,6 +14,7 @@ has_mariadb() { [ -x /usr/sbin/mariadbd ] && command -v mariadb-install-db; }
 has_clickhouse() { [ -x /usr/sbin/clickhouse-server ] || command -v clickhouse-server; }
 has_redis() { command -v redis-server && command -v redis-sentinel; }
 has_pgbouncer() { [ -x /usr/sbin/pgbouncer ]; }
+scraped=(prometheus prometheus-node-exporter prometheus-mysqld-exporter prometheus-redis-exporter prometheus-pushgateway)
 
 missing=()
 compiles_c || missing+=(gcc libc6-dev)
@@ -22,7 +23,7 @@ has_mariadb >/dev/null || missing+=(mariadb-server)
 has_redis >/dev/null || missing+=(redis-server redis-sentinel)
 has_pgbouncer || missing+=(pgbouncer)
 has_clickhouse >/dev/null || missing+=(clickhouse-server)
-for package in "$@"; do
+for package in "${scraped[@]}" "$@"; do
 	command -v "$package" >/dev/null || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
