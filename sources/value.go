@@ -106,6 +106,26 @@ func (v Value) Float() (float64, error) {
 	return 0, ErrNotNumber
 }
 
+// Exactly tells whether x, which Float returned, is the number that v holds.
+// Only whole numbers can be another: of a decimal fraction the nearest float64
+// is what everybody means. It allocates only for texts of more than 64 bytes.
+func (v Value) Exactly(x float64) bool {
+	switch v.kind {
+	case Int64:
+		return x < 1<<63 && int64(x) == int64(v.bits)
+	case Uint64:
+		return x < 1<<64 && uint64(x) == v.bits
+	case Text:
+		digits := bytes.TrimLeft(bytes.TrimSpace(v.bytes()), "+-0")
+		if len(digits) == 0 || bytes.ContainsFunc(digits, func(r rune) bool { return r < '0' || r > '9' }) {
+			return true
+		}
+		var buffer [64]byte
+		return bytes.Equal(digits, strconv.AppendFloat(buffer[:0], math.Abs(x), 'f', 0, 64))
+	}
+	return true
+}
+
 // size is about how many bytes v takes in memory and on the wire.
 func (v Value) size() int64 {
 	if v.kind == Text {

@@ -1,7 +1,10 @@
 package sources_test
 
 import (
+	"fmt"
 	"math"
+	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -84,6 +87,36 @@ func TestValueAppendText(t *testing.T) {
 				t.Errorf("label is %q, want %q", got, c.label)
 			}
 		})
+	}
+}
+
+// Exactly is what arithmetic without rounding says.
+func TestValueExactly(t *testing.T) {
+	near := func(x int64) []int64 { return []int64{x - 2, x - 1, x, x + 1, x + 2} }
+	whole := slices.Concat(near(0), near(1<<53), near(-1<<53), near(1<<62), []int64{math.MaxInt64, math.MinInt64, math.MinInt64 + 1})
+	check := func(v sources.Value, n *big.Int) {
+		t.Helper()
+		x, err := v.Float()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rounded, _ := big.NewFloat(x).Int(nil)
+		if got, want := v.Exactly(x), rounded.Cmp(n) == 0; got != want {
+			t.Errorf("%s as %.0f: got %v", n, x, got)
+		}
+	}
+	for _, n := range whole {
+		for _, written := range []string{"%d", " %d ", "%+021d"} {
+			check(text(fmt.Sprintf(written, n)), big.NewInt(n))
+		}
+		check(sources.IntValue(n), big.NewInt(n))
+		check(sources.UintValue(uint64(n)), new(big.Int).SetUint64(uint64(n)))
+	}
+	check(text("18446744073709551617"), new(big.Int).Add(new(big.Int).SetUint64(math.MaxUint64), big.NewInt(2)))
+	for _, v := range []sources.Value{text("0.1"), text("1e300"), text("NaN"), text("-inf"), sources.FloatValue(1e300), sources.BoolValue(true)} {
+		if x, err := v.Float(); err != nil || !v.Exactly(x) {
+			t.Errorf("%s is not %v", v.AppendText(nil), x)
+		}
 	}
 }
 

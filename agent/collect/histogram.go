@@ -263,16 +263,13 @@ func (h *histograms) setSumAndCount(rows *histogramRows, sum given[float64], cou
 	}
 }
 
-// maxCount is the largest count that a float64 surely has exactly.
-const maxCount = 1 << 53
-
 // countOf reads a count of observations, which else is refused for why.
 func (m *mapper) countOf(r *sources.Row, i int, why reason) (uint64, bool) {
 	x, ok := m.number(r, i)
 	if !ok {
 		return 0, false
 	}
-	if !(x >= 0 && x <= maxCount) || x != math.Trunc(x) {
+	if !(x >= 0 && x <= maxExact) || x != math.Trunc(x) {
 		if m.refuse(why, 1) {
 			m.explain(why, fmt.Errorf("column %q is %v: it is a count, a whole number from 0 to 2^53", r.Columns[m.cells[i]], x))
 		}

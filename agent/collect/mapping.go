@@ -29,7 +29,8 @@ type mapper struct {
 	origin origin
 	shape  shape
 	refusals
-	nulls int // cells that on_null turned into numbers
+	rounded rounding
+	nulls   int // cells that on_null turned into numbers
 
 	// Where the columns of the current result are. A result is recognised by
 	// its Columns slice.
@@ -151,6 +152,7 @@ func (m *mapper) number(r *sources.Row, i int) (float64, bool) {
 		m.refuseText(r, i, err)
 		return 0, false
 	}
+	m.rounded.check(r.Columns[m.cells[i]], v, x)
 	return x, true
 }
 

@@ -17,6 +17,7 @@ type Metrics struct {
 	lastSuccess *prometheus.GaugeVec
 	series      *prometheus.GaugeVec
 	nulls       *prometheus.CounterVec
+	rounded     *prometheus.CounterVec
 	resets      *prometheus.CounterVec
 	truncated   *prometheus.CounterVec
 	errors      *prometheus.CounterVec
@@ -53,6 +54,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		lastSuccess: gauge("sql2metrics_query_last_success_timestamp_seconds", "When the query last began a run that succeeded."),
 		series:      gauge("sql2metrics_query_series", "Series in the last good result."),
 		nulls:       counter("sql2metrics_query_nulls_replaced_total", "Cells that are NULL and became a number by on_null."),
+		rounded:     counter("sql2metrics_query_values_rounded_total", "Cells that are whole numbers beyond 2^53 and became the nearest one that a sample can have."),
 		resets:      counter("sql2metrics_query_resets_total", "Counters whose value was below their last one; it is passed on as it is."),
 		truncated:   counter("sql2metrics_query_truncated_total", "Results of which on_limit: truncate left out what came behind a limit."),
 		errors:      counter("sql2metrics_query_errors_total", "Failed runs, by reason: connect, busy, timeout, query, limit, append, and partial: in some databases of the source.", "reason"),
@@ -81,7 +83,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		books: &books{all: map[bookName]*book{}},
 	}
 	reg.MustRegister(m.duration, m.lastRun, m.lastSuccess, m.series,
-		m.nulls, m.resets, m.truncated, m.errors, m.skipped, m.up, m.waits, m.opened, m.connections, m.discarded, newBookCollector(m.books))
+		m.nulls, m.rounded, m.resets, m.truncated, m.errors, m.skipped, m.up, m.waits, m.opened, m.connections, m.discarded, newBookCollector(m.books))
 	return m
 }
 
@@ -96,6 +98,7 @@ type queryMetrics struct {
 	lastSuccess prometheus.Gauge
 	series      prometheus.Gauge
 	nulls       prometheus.Counter
+	rounded     prometheus.Counter
 	resets      prometheus.Counter
 	truncated   prometheus.Counter
 	errors      map[failure]prometheus.Counter
@@ -122,6 +125,7 @@ func (m *Metrics) query(source, collector, query string) *queryMetrics {
 		lastSuccess: m.lastSuccess.With(l),
 		series:      m.series.With(l),
 		nulls:       m.nulls.With(l),
+		rounded:     m.rounded.With(l),
 		resets:      m.resets.With(l),
 		truncated:   m.truncated.With(l),
 		errors:      map[failure]prometheus.Counter{},
@@ -194,7 +198,7 @@ func (q *queryMetrics) remove() {
 	for _, g := range []*prometheus.GaugeVec{m.lastRun, m.lastSuccess, m.series} {
 		g.DeletePartialMatch(q.labels)
 	}
-	for _, c := range []*prometheus.CounterVec{m.nulls, m.resets, m.truncated, m.errors, m.skipped} {
+	for _, c := range []*prometheus.CounterVec{m.nulls, m.rounded, m.resets, m.truncated, m.errors, m.skipped} {
 		c.DeletePartialMatch(q.labels)
 	}
 }

@@ -178,7 +178,7 @@ func (m *partMetric) sorted() bool {
 
 // whole returns a count as the model has it, if it is one.
 func whole(x float64) (uint64, bool) {
-	return uint64(x), x >= 0 && x <= maxCount && x == math.Trunc(x)
+	return uint64(x), x >= 0 && x <= maxExact && x == math.Trunc(x)
 }
 
 // sumOrNaN is the sum, or the number that says of a native histogram that it has

@@ -130,6 +130,31 @@ func TestNullsReplacedAreCounted(t *testing.T) {
 	}
 }
 
+// A sample has the nearest number that it can have, and the page says how often.
+// A label has the number itself.
+func TestRoundedValuesAreCounted(t *testing.T) {
+	const odd = 1<<53 + 1
+	r := newPlainRig(t, query(keyed(func(*config.Metric) {})),
+		table("a n", []any{odd, odd}, []any{"even", odd + 1}, []any{"text", "-9007199254740993"}),
+		table("a n", []any{odd, odd}), table("a n", []any{odd, 1}), table("a n", []any{odd, odd}))
+	want := "m{a=\"9007199254740993\"} 9.007199254740992e+15\nm{a=\"even\"} 9.007199254740994e+15\nm{a=\"text\"} -9.007199254740992e+15\n"
+	if diff := cmp.Diff(want, r.round(1)); diff != "" {
+		t.Error(diff)
+	}
+	for i := range 3 {
+		r.round(i + 2)
+	}
+	if n := testutil.ToFloat64(r.metrics.rounded.WithLabelValues("db", "c", "q")); n != 4 {
+		t.Errorf("counted %v, want 4", n)
+	}
+	if n := strings.Count(r.logged.String(), "values are rounded"); n != 2 {
+		t.Errorf("logged %d times, want once for each time it begins:\n%s", n, r.logged)
+	}
+	if !strings.Contains(r.logged.String(), "is 9007199254740993 and its sample 9007199254740992") {
+		t.Error(r.logged)
+	}
+}
+
 func TestResultLimits(t *testing.T) {
 	rows := table("a n", []any{"x", 1}, []any{"y", 2}, []any{"z", 3})
 	buckets := table("a le c", []any{"x", 1, 1}, []any{"y", 1, 1})

@@ -307,6 +307,11 @@ func (w *Worker) endRefusals() {
 		w.refusedIn(&m.refusals, "metric", m.metric.Name)
 		w.metrics.nulls.Add(float64(m.nulls))
 		m.nulls = 0
+		rounded, why := m.rounded.end()
+		w.metrics.rounded.Add(float64(rounded))
+		if why != nil {
+			w.logger.Warn("values are rounded", "metric", m.metric.Name, "err", why)
+		}
 	}
 	w.refusedIn(&w.late)
 	w.values.reportStates(w.logger)
