@@ -94,7 +94,7 @@ func TestExpositionErrors(t *testing.T) {
 		"nobody listens": {nil, connect, "connect to source target: dial tcp"},
 		"not there": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
-			other, "scrape source target: the server answered 404 Not Found: correct the path of its url",
+			other, "scrape source target: the server answered 404 Not Found: correct the path",
 		},
 		"no login": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
@@ -136,7 +136,7 @@ func TestExpositionErrors(t *testing.T) {
 				w.Header().Set("Content-Length", "100")
 				_, _ = io.WriteString(w, "a 1\n")
 			},
-			other, "read the page: unexpected EOF",
+			other, "read the answer after 4 bytes: unexpected EOF",
 		},
 		"not gzip": {
 			func(w http.ResponseWriter, _ *http.Request) {
@@ -152,11 +152,11 @@ func TestExpositionErrors(t *testing.T) {
 				z := gzip.NewWriter(&member)
 				_, _ = z.Write(bytes.Repeat([]byte{'#'}, 1<<20))
 				_ = z.Close()
-				for range maxBody>>20 + 1 {
+				for range defaultBodyLimit>>20 + 1 {
 					_, _ = w.Write(member.Bytes())
 				}
 			},
-			other, "the page is larger than 64 MiB",
+			other, "the answer is over the limit of 67108864 bytes, uncompressed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

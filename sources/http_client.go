@@ -1,0 +1,220 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	promconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/common/version"
+	"golang.org/x/oauth2"
+
+	"sql2metrics/config"
+)
+
+// httpClient asks the one server of a source that speaks HTTP. It logs in, and
+// reads files of logins and of TLS again for each request. Its methods are for
+// any goroutine.
+//
+// It has at most as many connections as there were requests at once, and one
+// more for each of them: a request that found none free dials, also if one
+// becomes free before. Idle ones are kept for five minutes.
+type httpClient struct {
+	source string
+	limit  int64
+	client *http.Client
+}
+
+// newHTTPClient returns the client that s describes. It connects to nothing. An
+// error is something that no server could mend, such as a certificate file that
+// is not there.
+func newHTTPClient(s config.Source) (*httpClient, error) {
+	client, err := promconfig.NewClientFromConfig(s.HTTP, s.Name, promconfig.WithDialContextFunc(dialer(s.Timeout)))
+	if err != nil {
+		return nil, fmt.Errorf("make its HTTP client: %w", err)
+	}
+	if s.HTTP.FollowRedirects {
+		client.CheckRedirect = sameServer
+	}
+	limit := s.BodySizeLimit
+	if limit <= 0 {
+		limit = defaultBodyLimit
+	}
+	return &httpClient{s.Name, limit, client}, nil
+}
+
+// asked marks the context of a request to the source's own server.
+type asked struct{}
+
+// dialer returns what dials the server, and also the endpoint of OAuth2 that
+// hands out tokens. That one is asked in nobody's context and with no limit of
+// its own, while a request waits for it: so its connections last as long as a
+// request may.
+func dialer(timeout time.Duration) promconfig.DialContextFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if ctx.Value(asked{}) != nil || timeout <= 0 {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		deadline := time.Now().Add(timeout)
+		conn, err := (&net.Dialer{Deadline: deadline}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return conn, conn.SetDeadline(deadline)
+	}
+}
+
+// sameServer lets redirects stay where the operator pointed the agent: what
+// answers there must not send the agent's login elsewhere, nor in clear.
+func sameServer(req *http.Request, via []*http.Request) error {
+	from, to := via[0], req.URL
+	switch {
+	case len(via) >= 10:
+		return errors.New("stopped after 10 redirects: correct the url")
+	case to.Scheme != from.URL.Scheme || hostPort(to) != hostPort(from.URL):
+		return fmt.Errorf("redirect to another host or scheme, %s://%s: if that is right, write it as the url", to.Scheme, to.Host)
+	case req.Method != from.Method:
+		return fmt.Errorf("redirect that would make a %s of a %s: ask where it leads to, %s", req.Method, from.Method, to.Path)
+	}
+	return nil
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+// httpRequest is one request.
+type httpRequest struct {
+	method string
+	url    *url.URL
+	header http.Header // kept as it is; User-Agent and Accept-Encoding are added
+	body   string
+}
+
+// exchange sends q and reads the answer, uncompressed, into b. It ends with ctx,
+// whose cause it then wraps. What it returns of the answer has no body to read.
+//
+// An error is a [*ConnectError] if no connection came about, be it to the
+// server, its proxy or the endpoint of OAuth2, and a [*statusError] if the
+// status is not one of 200 to 299. None repeats a URL or a login.
+func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (*http.Response, error) {
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(context.WithValue(ctx, asked{}, true), &httptrace.ClientTrace{
+		GetConn: func(string) { connected.Store(false) }, // once more if a kept one was dead
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(traced, q.method, "", strings.NewReader(q.body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.URL, req.Host = q.url, q.url.Host
+	// Its own for each request: the login is written into it, and one that is
+	// there already would not be read again.
+	req.Header = q.header.Clone()
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	setDefault(req.Header, "User-Agent", "sql2metrics/"+version.Version)
+	setDefault(req.Header, "Accept-Encoding", "gzip")
+
+	resp, err := c.client.Do(req)
+	switch {
+	case err == nil:
+	case resp != nil: // a redirect that is not followed
+		return nil, withoutSecrets(err)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, context.Cause(ctx)
+	case !connected.Load():
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no connection: %w", context.Cause(ctx))
+		}
+		return nil, &ConnectError{Source: c.source, Err: withoutSecrets(err)}
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return nil, fmt.Errorf("what answers does not speak HTTP: correct the port, or http:// and https://: %w", withoutSecrets(err))
+	default:
+		return nil, fmt.Errorf("no answer: %w", withoutSecrets(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return resp, &statusError{resp.StatusCode, b.beginning(resp)}
+	}
+	if err := b.read(resp, c.limit); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return resp, err
+	}
+	return resp, nil
+}
+
+func setDefault(h http.Header, name, value string) {
+	if h.Get(name) == "" {
+		h.Set(name, value)
+	}
+}
+
+// close ends the idle connections. The caller has ended its requests.
+func (c *httpClient) close() { c.client.CloseIdleConnections() }
+
+// withoutSecrets takes the URLs out of an error, and what an endpoint of OAuth2
+// says: there are some that repeat what they were sent.
+func withoutSecrets(err error) error {
+	var token *oauth2.RetrieveError
+	if errors.As(err, &token) {
+		return fmt.Errorf("the token_url of oauth2 answered %s: correct client_id, client_secret or scopes", statusText(token.Response.StatusCode))
+	}
+	for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
+		err = wrapped.Err
+	}
+	return err
+}
+
+// statusError is an answer that is none.
+type statusError struct {
+	code int
+	said string // the beginning of the body
+}
+
+func (e *statusError) Error() string {
+	text := "the server answered " + statusText(e.code)
+	if e.said != "" {
+		text += " (" + e.said + ")"
+	}
+	return text + advice(e.code)
+}
+
+// statusText does not repeat the server's own words, which have no bounds.
+func statusText(code int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", code, http.StatusText(code)))
+}
+
+// advice says what to do about a status.
+func advice(code int) string {
+	switch code {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return ": correct basic_auth, authorization or tls_config of the source"
+	case http.StatusNotFound:
+		return ": correct the path"
+	case http.StatusProxyAuthRequired:
+		return ": write the proxy's login in proxy_url"
+	case http.StatusTooManyRequests:
+		return ": ask less often"
+	}
+	if code/100 == 3 {
+		return ": set follow_redirects, or write as the url where it leads to"
+	}
+	return ""
+}
