@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +20,19 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// exposition is what the shop's exporter says.
+const exposition = `# TYPE served counter
+# HELP served Requests.
+served_total{code="200"} 7.0 # {trace_id="abc"} 0.5
+served_created{code="200"} 1.7e9
+# TYPE wait_seconds histogram
+wait_seconds_bucket{le="1.0"} 2
+wait_seconds_bucket{le="+Inf"} 3
+wait_seconds_sum 4.5
+wait_seconds_count 3
+# EOF
+`
 
 // inShop makes a folder with a shop's database and configuration the working
 // directory.
@@ -34,6 +50,16 @@ func inShop(t *testing.T) {
 		}
 	}
 	t.Chdir(folder)
+	exporter := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/metrics" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/openmetrics-text; version=1.0.0")
+		_, _ = io.WriteString(w, exposition)
+	}))
+	t.Cleanup(exporter.Close)
+	t.Setenv("EXPORTER", exporter.URL)
 	db, err := sql.Open("sqlite", "shop.db")
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +77,8 @@ func inShop(t *testing.T) {
 var volatile = []struct{ pattern, with string }{
 	{`time=\S+ level`, "time=T level"},
 	{`seconds \d+\.\d{3}`, "seconds 0.001"},
+	{`(scrape_duration_seconds\{.*\}) \S+`, "$1 0.001"},
+	{`(?s)("scrape_duration_seconds".*?"value": )\S+`, `${1}"0.001",`},
 	{`at \d{4}-\S+Z`, "at 2026-03-01T12:00:00Z"},
 	{`"seconds": \S+`, `"seconds": 0.001,`},
 	{`"timestamp": \S+`, `"timestamp": 1772366400`},
@@ -83,6 +111,10 @@ func TestOutput(t *testing.T) {
 		"query-bad-sql":   {"query", "shop", "-e", "SELECT nothing"},
 		"query-write":     {"query", "shop", "-e", "DELETE FROM orders"},
 		"query-refused":   {"query", "shop", "--collector", "bad"},
+		"query-scrape":    {"query", "exporter"},
+		"query-page":      {"query", "exporter", "--format=json"},
+		"query-no-page":   {"query", "wrong"},
+		"query-no-rows":   {"query", "exporter", "-e", "SELECT 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inShop(t)

@@ -48,8 +48,8 @@ type result struct {
 	Collector string      `json:"collector,omitempty"`
 	Query     string      `json:"query,omitempty"`
 	Seconds   float64     `json:"seconds"`
-	Columns   []string    `json:"columns"`
-	Rows      [][]*string `json:"rows"`
+	Columns   []string    `json:"columns,omitzero"`
+	Rows      [][]*string `json:"rows,omitzero"` // nil of an exposition, which has none
 	Samples   []sample    `json:"samples"`
 	Error     string      `json:"error,omitempty"`
 }
@@ -69,6 +69,9 @@ func (q *queryCommand) run(g *global) error {
 	source, err := q.find(c)
 	if err != nil {
 		return err
+	}
+	if source.Type == config.TypePrometheus {
+		return q.scrape(g, source)
 	}
 	queries, err := q.selected(source)
 	if err != nil {
@@ -135,16 +138,11 @@ func (q *queryCommand) selected(s config.Source) ([]config.Query, error) {
 // so that what is shown is what the agent would have appended.
 func preview(ctx context.Context, g *global, s config.Source, q config.Query, client sources.Source) (result, error) {
 	r := result{Source: s.Name, Collector: q.Collector, Query: q.Name, Columns: []string{}, Rows: [][]*string{}, Samples: []sample{}}
-	folder, err := os.MkdirTemp("", "sql2metrics-query-")
-	if err != nil {
-		return r, fmt.Errorf("make a folder for the samples: %w", err)
-	}
-	defer os.RemoveAll(folder)
-	log, err := wal.Open(ctx, wal.Options{Path: folder, Sync: wal.SyncNever, Logger: g.logger}, time.Now())
+	log, remove, err := scratchLog(ctx, g)
 	if err != nil {
 		return r, err
 	}
-	defer log.Close()
+	defer remove()
 	w := collect.NewWorker(collect.WorkerOptions{
 		Source:  s,
 		Query:   q,
@@ -163,6 +161,23 @@ func preview(ctx context.Context, g *global, s config.Source, q config.Query, cl
 	r.Seconds = time.Since(start).Seconds()
 	r.Samples, err = samplesOf(log)
 	return r, err
+}
+
+// scratchLog returns a log in a temporary folder, and what removes both.
+func scratchLog(ctx context.Context, g *global) (*wal.Log, func(), error) {
+	folder, err := os.MkdirTemp("", "sql2metrics-query-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a folder for the samples: %w", err)
+	}
+	log, err := wal.Open(ctx, wal.Options{Path: folder, Sync: wal.SyncNever, Logger: g.logger}, time.Now())
+	if err != nil {
+		_ = os.RemoveAll(folder)
+		return nil, nil, err
+	}
+	return log, func() {
+		_ = log.Close()
+		_ = os.RemoveAll(folder)
+	}, nil
 }
 
 func samplesOf(log *wal.Log) ([]sample, error) {
@@ -239,8 +254,12 @@ func (r result) print(w io.Writer, format string) error {
 	if r.Collector != "" {
 		fmt.Fprintf(t, ", collector %s, query %s", r.Collector, r.Query)
 	}
-	fmt.Fprintf(t, ", rows %d, seconds %.3f\n", len(r.Rows), r.Seconds)
-	fmt.Fprintln(t, strings.Join(r.Columns, "\t"))
+	if r.Rows == nil {
+		fmt.Fprintf(t, ", seconds %.3f\n", r.Seconds)
+	} else {
+		fmt.Fprintf(t, ", rows %d, seconds %.3f\n", len(r.Rows), r.Seconds)
+		fmt.Fprintln(t, strings.Join(r.Columns, "\t"))
+	}
 	for _, row := range r.Rows {
 		for i, cell := range row {
 			if i > 0 {
