@@ -1,16 +1,10 @@
 package collect
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,205 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/value"
-	"google.golang.org/protobuf/encoding/protodelim"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"sql2metrics/config"
 	"sql2metrics/sources"
-	"sql2metrics/wal"
 )
-
-// page is what a target answers to one scrape.
-type page struct {
-	status int    // 0: 200
-	kind   string // Content-Type
-	body   string
-}
-
-func textPage(body string) page { return page{kind: "text/plain; version=0.0.4", body: body} }
-
-func openMetrics(body string) page {
-	return page{kind: "application/openmetrics-text; version=1.0.0; charset=utf-8", body: body}
-}
-
-func (p page) serve(w http.ResponseWriter) {
-	w.Header()["Content-Type"] = []string{p.kind}
-	if p.kind == "" {
-		w.Header()["Content-Type"] = nil
-	}
-	if p.status != 0 {
-		w.WriteHeader(p.status)
-	}
-	_, _ = io.WriteString(w, p.body)
-}
-
-// scrapeRig is a Scrape on a log of its own, of a target that answers with one
-// page after the other, the last one for ever.
-type scrapeRig struct {
-	*Scrape
-	t       *testing.T
-	log     *wal.Log
-	reader  *wal.Reader
-	server  *httptest.Server
-	asked   http.Header // of the last request
-	now     time.Time
-	logged  *strings.Builder
-	metrics *Metrics
-	reg     *prometheus.Registry
-}
-
-func newScrapeRig(t *testing.T, pages ...page) *scrapeRig {
-	t.Helper()
-	if len(pages) == 0 {
-		pages = []page{{}}
-	}
-	r := &scrapeRig{t: t, now: t0, logged: &strings.Builder{}, reg: prometheus.NewRegistry(), log: openLog(t)}
-	r.reader = r.log.Reader(wal.Position{})
-	t.Cleanup(func() { r.reader.Close() })
-	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.asked = req.Header.Clone()
-		p := pages[0]
-		if len(pages) > 1 {
-			pages = pages[1:]
-		}
-		p.serve(w)
-	}))
-	t.Cleanup(r.server.Close)
-	target, err := url.Parse(r.server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := config.Source{
-		Name: "db", Type: config.TypePrometheus, Job: "pg", Instance: "h:1", URL: target,
-		Labels: labels.FromStrings("team", "shop"), Interval: time.Second, Timeout: time.Minute,
-	}
-	client, err := sources.OpenExposition(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	r.metrics = NewMetrics(r.reg)
-	r.Scrape = NewScrape(ScrapeOptions{
-		Source: source, Exposition: client, Log: r.log, Metrics: r.metrics,
-		Logger: slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{ReplaceAttr: dropTime})),
-		Clock:  func() time.Time { return r.now },
-	})
-	t.Cleanup(r.Scrape.Close)
-	return r
-}
-
-// stepAt scrapes once and returns what that added to the log.
-func (r *scrapeRig) stepAt(at time.Time) string {
-	r.t.Helper()
-	r.now = at
-	_ = r.Step(r.t.Context(), at)
-	addsUp(r.t, r.metrics)
-	return printRound(newRound(r.t, r.reader))
-}
-
-// printedSample is a sample with all that goes with it.
-type printedSample struct {
-	labels    labels.Labels
-	meta      wal.Metadata
-	st, t     int64
-	v         float64
-	h         *histogram.Histogram
-	exemplars []wal.Exemplar
-}
-
-// newRound returns the samples the reader has not seen.
-func newRound(t *testing.T, reader *wal.Reader) (round []printedSample) {
-	t.Helper()
-	var f wal.Frame
-	for {
-		err := reader.Next(&f)
-		if err == io.EOF {
-			return round
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := map[uint64]int{}
-		for _, s := range f.Samples {
-			at[uint64(s.Ref)] = len(round)
-			round = append(round, printedSample{labels: f.Series[s.Ref].Labels, meta: f.Series[s.Ref].Metadata, st: s.ST, t: s.T, v: s.V})
-		}
-		for _, s := range f.Histograms {
-			at[uint64(s.Ref)] = len(round)
-			round = append(round, printedSample{labels: f.Series[s.Ref].Labels, meta: f.Series[s.Ref].Metadata, st: s.ST, t: s.T, v: s.H.Sum, h: s.H})
-		}
-		for _, e := range f.Exemplars {
-			s := &round[at[uint64(e.Ref)]]
-			s.exemplars = append(s.exemplars, wal.Exemplar{T: e.T, V: e.V, Labels: e.Labels})
-		}
-	}
-}
-
-// printRound prints the samples of one round, sorted, one a line. Times are
-// written relative to that of up, where they lie near, and scrapes take no
-// time.
-func printRound(round []printedSample) string {
-	var stamp int64
-	for _, s := range round {
-		if s.labels.Get("__name__") == "up" {
-			stamp = s.t
-		}
-	}
-	when := func(t int64) string {
-		if t == stamp {
-			return "now"
-		}
-		return fmt.Sprintf("%d", t)
-	}
-	var lines []string
-	for _, s := range round {
-		name := s.labels.Get("__name__")
-		v := fmt.Sprint(s.v)
-		if s.h != nil {
-			v = s.h.String()
-		}
-		if name == "scrape_duration_seconds" {
-			v = "some"
-		}
-		stale := value.IsStaleNaN(s.v)
-		if stale {
-			v = "stale"
-		}
-		line := fmt.Sprintf("%s%s %s @%s", name, s.labels.MatchLabels(false, "__name__"), v, when(s.t))
-		if s.st != 0 {
-			line += fmt.Sprintf(" since %d", s.st)
-		}
-		if m := s.meta; !stale && m != (wal.Metadata{}) && m != (wal.Metadata{Type: "unknown"}) {
-			line += fmt.Sprintf(" (%s, %q, %q)", m.Type, m.Unit, m.Help)
-		}
-		for _, e := range s.exemplars {
-			line += fmt.Sprintf(" # %s %v @%s", e.Labels, e.V, when(e.T))
-		}
-		lines = append(lines, line)
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
-// companions is what goes with each scrape.
-func companions(up, scraped, added int) string {
-	const at = `{instance="h:1", job="pg", team="shop"}`
-	return fmt.Sprintf(`scrape_duration_seconds%[1]s some @now (gauge, "seconds", "Duration of the last scrape in seconds.")
-scrape_samples_post_metric_relabeling%[1]s %[3]d @now (gauge, "samples", "Number of samples remaining after metric relabeling was applied.")
-scrape_samples_scraped%[1]s %[3]d @now (gauge, "samples", "Number of samples last scraped.")
-scrape_series_added%[1]s %[4]d @now (gauge, "series", "Number of series in the last scrape.")
-up%[1]s %[2]d @now (gauge, "targets", "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.")`, at, up, scraped, added)
-}
-
-// ownSeries is a line that printRound prints of a series of the target.
-func ownSeries(name, rest string) string {
-	return name + `{instance="h:1", job="pg", team="shop"} ` + rest
-}
 
 // Of a page that breaks off nothing is kept, and every series of the page
 // before is marked stale, also those that come before the fault.
@@ -230,45 +29,6 @@ func TestMalformedPageLeavesNothing(t *testing.T) {
 		ownSeries("a", "1 @now\n") + ownSeries("b", "1 @now\n") + ownSeries("c", "1 @500\n") + companions(1, 3, 3),
 		ownSeries("a", "stale @now\n") + ownSeries("b", "stale @now\n") + companions(0, 3, 1),
 		ownSeries("a", `3 @now # {t="1"} 1 @1000`+"\n") + ownSeries("c", "1 @1500\n") + companions(1, 2, 0),
-	} {
-		if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(r.stepAt(t0.Add(time.Duration(i)*time.Second)), "\n")); diff != "" {
-			t.Errorf("page %d: %s", i+1, diff)
-		}
-	}
-}
-
-// A target may answer with protobuf although it is not asked for.
-func TestNativeHistograms(t *testing.T) {
-	native := func(h *dto.Histogram) page {
-		var b bytes.Buffer
-		if h != nil {
-			_, err := protodelim.MarshalTo(&b, &dto.MetricFamily{
-				Name: proto.String("h"), Help: proto.String("H."), Type: dto.MetricType_HISTOGRAM.Enum(),
-				Metric: []*dto.Metric{{Histogram: h}},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		return page{kind: "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", body: b.String()}
-	}
-	whole := &dto.Histogram{
-		SampleCount: proto.Uint64(3), SampleSum: proto.Float64(4), Schema: proto.Int32(0),
-		ZeroThreshold: proto.Float64(0.001), ZeroCount: proto.Uint64(1),
-		PositiveSpan:     []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(1)}},
-		PositiveDelta:    []int64{2},
-		CreatedTimestamp: timestamppb.New(time.UnixMilli(1000)),
-		Exemplars: []*dto.Exemplar{
-			{Value: proto.Float64(2), Timestamp: timestamppb.New(time.UnixMilli(3000)), Label: []*dto.LabelPair{{Name: proto.String("t"), Value: proto.String("b")}}},
-			{Value: proto.Float64(1), Timestamp: timestamppb.New(time.UnixMilli(2000)), Label: []*dto.LabelPair{{Name: proto.String("t"), Value: proto.String("a")}}},
-		},
-	}
-	r := newScrapeRig(t, native(whole), native(whole), native(nil))
-	what := `{count:3, sum:4, [-0.001,0.001]:1, (0.5,1]:2} @now since 1000 (histogram, "", "H.")`
-	for i, want := range []string{
-		ownSeries("h", what+` # {t="a"} 1 @2000 # {t="b"} 2 @3000`+"\n") + companions(1, 1, 1),
-		ownSeries("h", what+"\n") + companions(1, 1, 0),
-		ownSeries("h", "stale @now\n") + companions(1, 0, 0),
 	} {
 		if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(r.stepAt(t0.Add(time.Duration(i)*time.Second)), "\n")); diff != "" {
 			t.Errorf("page %d: %s", i+1, diff)

@@ -1,0 +1,295 @@
+package collect
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	promconfig "github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+
+	"sql2metrics/config"
+	"sql2metrics/wal"
+)
+
+// sideBySide is what a target answers, scrape after scrape, and how it is
+// scraped.
+type sideBySide struct {
+	config string            // further lines of the scrape_config, as in prometheus.yml
+	labels map[string]string // of the target, beside job and instance; nil: team="shop"
+	pages  []page
+	// unmarked are pages, from 1, of which no stale markers are compared. What
+	// Prometheus has read of a page that then fails it takes for stored, and so
+	// marks series of the page before too late, and such as it has never stored.
+	unmarked []int
+}
+
+// compareScrapes lets Prometheus's own scrape loop and a Scrape read the same
+// pages, one after the other, and compares what each of them stores.
+func compareScrapes(t *testing.T, cases map[string]sideBySide) {
+	t.Helper()
+	t.Parallel()
+	// Prometheus takes a second for each page, so all cases wait together.
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	stored, asked := map[string][]string{}, map[string]http.Header{}
+	for name, c := range cases {
+		running.Go(func() {
+			rounds, header, err := c.prometheus()
+			mu.Lock()
+			defer mu.Unlock()
+			asked[name], stored[name] = header, rounds
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	running.Wait()
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, header := c.ours(t)
+			for _, h := range []string{"Accept", "Accept-Encoding"} {
+				if got, want := header.Get(h), asked[name].Get(h); got != want {
+					t.Errorf("%s: Prometheus sends %s, we %s", h, want, got)
+				}
+			}
+			for i, want := range stored[name] {
+				if diff := cmp.Diff(c.compared(i, want), c.compared(i, got[i])); diff != "" {
+					t.Errorf("page %d: Prometheus stores -, we +:\n%s", i+1, diff)
+				}
+			}
+		})
+	}
+}
+
+// compared are the lines of what was stored of a page that are to be equal.
+func (c sideBySide) compared(page int, stored string) []string {
+	lines := strings.Split(stored, "\n")
+	if !slices.Contains(c.unmarked, page+1) {
+		return lines
+	}
+	return slices.DeleteFunc(lines, func(l string) bool { return strings.HasSuffix(l, " stale @now") })
+}
+
+func (c sideBySide) targetLabels() map[string]string {
+	if c.labels == nil {
+		return map[string]string{"team": "shop"}
+	}
+	return c.labels
+}
+
+// scrapeConfig is what Prometheus reads.
+func (c sideBySide) scrapeConfig() (*promconfig.Config, error) {
+	text := "scrape_configs:\n- job_name: pg\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
+	for line := range strings.SplitSeq(strings.TrimSpace(c.config), "\n") {
+		text += "  " + line + "\n"
+	}
+	return promconfig.Load(text, discard)
+}
+
+// source is what a Scrape is told of the same.
+func (c sideBySide) source(t *testing.T) config.Source {
+	all, err := c.scrapeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrapes, err := all.GetScrapeConfigs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := scrapes[0]
+	s := scrapedSource()
+	s.Labels, s.Timeout = labels.FromMap(c.targetLabels()), time.Duration(from.ScrapeTimeout)
+	if from.BodySizeLimit > 0 {
+		s.BodySizeLimit = int64(from.BodySizeLimit)
+	}
+	if s.Scrape.EscapingScheme, err = promconfig.ToEscapingScheme(from.MetricNameEscapingScheme, from.MetricNameValidationScheme); err != nil {
+		t.Fatal(err)
+	}
+	s.Scrape.Protocols = nil
+	for _, p := range from.ScrapeProtocols {
+		s.Scrape.Protocols = append(s.Scrape.Protocols, config.ScrapeProtocol(p))
+	}
+	s.Scrape.FallbackProtocol = config.ScrapeProtocol(from.ScrapeFallbackProtocol)
+	s.Scrape.Compression = from.EnableCompression
+	s.Scrape.HonorLabels = from.HonorLabels
+	s.Scrape.HonorTimestamps = from.HonorTimestamps
+	s.Scrape.TrackTimestampsStaleness = from.TrackTimestampsStaleness
+	s.Scrape.MetricRelabel = from.MetricRelabelConfigs
+	s.Scrape.NativeHistograms = from.ScrapeNativeHistogramsEnabled()
+	s.Scrape.ClassicHistograms = from.AlwaysScrapeClassicHistogramsEnabled()
+	s.Scrape.ConvertToNHCB = from.ConvertClassicHistogramsToNHCBEnabled()
+	s.Scrape.SampleLimit = int(from.SampleLimit)
+	s.Scrape.LabelLimits = config.LabelLimits{
+		Count: int(from.LabelLimit), NameLength: int(from.LabelNameLengthLimit), ValueLength: int(from.LabelValueLengthLimit),
+	}
+	s.Scrape.BucketLimit = int(from.NativeHistogramBucketLimit)
+	s.Scrape.MinBucketFactor = from.NativeHistogramMinBucketFactor
+	s.Scrape.ExtraMetrics = from.ExtraScrapeMetricsEnabled()
+	return s
+}
+
+// ours returns what a Scrape stores of each page, and how it asks for them.
+func (c sideBySide) ours(t *testing.T) (rounds []string, asked http.Header) {
+	r := newScrapeRigOf(t, c.source(t), c.pages...)
+	base := time.Now()
+	for i := range c.pages {
+		rounds = append(rounds, r.stepAt(base.Add(time.Duration(i)*time.Second)))
+	}
+	return rounds, r.asked
+}
+
+// prometheus returns what Prometheus stores of each page, and how it asks for
+// them.
+func (c sideBySide) prometheus() (rounds []string, asked http.Header, err error) {
+	store, err := newMemory(len(c.pages))
+	if err != nil {
+		return nil, nil, err
+	}
+	over := make(chan struct{})
+	served := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if served++; served > len(c.pages) {
+			<-over
+			return
+		}
+		asked = r.Header.Clone()
+		c.pages[served-1].serve(w)
+	}))
+	defer server.Close()
+	m, err := scrape.NewManager(&scrape.Options{
+		AppendMetadata: true, ParseST: true, DiscoveryReloadInterval: model.Duration(10 * time.Millisecond),
+	}, nil, nil, nil, store, prometheus.NewRegistry())
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := c.scrapeConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := m.ApplyConfig(cfg); err != nil {
+		return nil, nil, err
+	}
+	attached := model.LabelSet{
+		model.AddressLabel: model.LabelValue(strings.TrimPrefix(server.URL, "http://")), "instance": "h:1",
+	}
+	for name, value := range c.targetLabels() {
+		attached[model.LabelName(name)] = model.LabelValue(value)
+	}
+	targets := make(chan map[string][]*targetgroup.Group, 1)
+	targets <- map[string][]*targetgroup.Group{"pg": {{Targets: []model.LabelSet{attached}}}}
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.Run(targets) })
+	defer running.Wait()
+	defer m.Stop()
+	defer close(over)
+	for range c.pages {
+		select {
+		case round := <-store.rounds:
+			rounds = append(rounds, round)
+		case <-time.After(time.Minute):
+			return rounds, asked, fmt.Errorf("Prometheus has not stored page %d", len(rounds)+1)
+		}
+	}
+	return rounds, asked, nil
+}
+
+// memory stores what Prometheus appends, by the rules of its own database.
+type memory struct {
+	rounds    chan string
+	series    map[string]storage.SeriesRef
+	last      map[storage.SeriesRef]int64
+	exemplars tsdb.ExemplarStorage
+}
+
+func newMemory(rounds int) (*memory, error) {
+	exemplars, err := tsdb.NewCircularExemplarStorage(10_000, tsdb.NewExemplarMetrics(prometheus.NewRegistry()), 0)
+	return &memory{
+		rounds: make(chan string, rounds), series: map[string]storage.SeriesRef{},
+		last: map[storage.SeriesRef]int64{}, exemplars: exemplars,
+	}, err
+}
+
+func (m *memory) AppenderV2(context.Context) storage.AppenderV2 { return &memoryRound{memory: m} }
+
+type memoryRound struct {
+	*memory
+	pending []memorySample
+}
+
+type memorySample struct {
+	ref storage.SeriesRef
+	printedSample
+	offered []exemplar.Exemplar
+}
+
+func (r *memoryRound) Append(_ storage.SeriesRef, lset labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, o storage.AOptions) (storage.SeriesRef, error) {
+	var err error
+	switch {
+	case h != nil:
+		h, err = h.Copy(), h.Validate()
+	case fh != nil:
+		fh, err = fh.Copy(), fh.Validate()
+	}
+	if err != nil {
+		return 0, err
+	}
+	if _, twice := lset.HasDuplicateLabelNames(); twice {
+		return 0, fmt.Errorf("label name not unique")
+	}
+	ref := r.series[lset.String()]
+	if ref == 0 {
+		ref = storage.SeriesRef(len(r.series) + 1)
+		r.series[lset.String()] = ref
+	}
+	if last, ok := r.last[ref]; ok && t < last {
+		return 0, storage.ErrOutOfOrderSample
+	}
+	s := printedSample{labels: lset, st: st, t: t, v: v, h: h, fh: fh, meta: wal.Metadata{Type: o.Metadata.Type, Unit: o.Metadata.Unit, Help: o.Metadata.Help}}
+	switch {
+	case h != nil:
+		s.v = h.Sum
+	case fh != nil:
+		s.v = fh.Sum
+	}
+	r.pending = append(r.pending, memorySample{ref, s, slices.Clone(o.Exemplars)})
+	return ref, nil
+}
+
+func (r *memoryRound) Commit() error {
+	var round []printedSample
+	for _, s := range r.pending {
+		for _, e := range s.offered {
+			if r.exemplars.ValidateExemplar(s.labels, e) == nil && r.exemplars.AddExemplar(s.labels, e) == nil {
+				s.exemplars = append(s.exemplars, wal.Exemplar{T: e.Ts, V: e.Value, Labels: e.Labels})
+			}
+		}
+		if last, ok := r.last[s.ref]; ok && s.t <= last {
+			continue
+		}
+		r.last[s.ref] = s.t
+		round = append(round, s.printedSample)
+	}
+	select {
+	case r.rounds <- printRound(round):
+	default: // the end of the test
+	}
+	return nil
+}
+
+func (r *memoryRound) Rollback() error { return nil }
