@@ -22,7 +22,8 @@ type collector struct {
 type query struct {
 	object
 	layer
-	Query   // as the sources run it, but for its metrics
+	Query               // as the sources run it, but for its metrics
+	json    *jsonFields // nil: none
 	metrics []*metric
 }
 
@@ -57,6 +58,7 @@ var queryTable = table[query]{
 	fields: withLayer(func(q *query) *layer { return &q.layer }, map[string]func(node, *query){
 		"query_name":            func(n node, q *query) { n.string(&q.Name) },
 		"query":                 func(n node, q *query) { n.sql(&q.SQL) },
+		"json":                  func(n node, q *query) { q.json = n.json() },
 		"interval":              func(n node, q *query) { read(n, &q.interval, node.duration) },
 		"requires":              func(n node, q *query) { decode(n, requiresTable, &q.Requires) },
 		"server_version":        func(n node, q *query) { n.versionRange(&q.Requires.Version) },
@@ -106,7 +108,11 @@ func decodeQuery(n node) *query {
 	q := &query{}
 	q.object = decode(n, queryTable, q)
 	q.require("query_name", "give the query a name for query_ref")
-	q.require("query", "write the statement")
+	if q.json != nil && !q.has("query") {
+		q.SQL = defaultRequest
+	} else {
+		q.require("query", "write the statement")
+	}
 	q.exclusive("interval", "schedule")
 	q.exclusive("align", "schedule")
 	return q
@@ -127,6 +133,7 @@ func (c *collector) check(g global) {
 			q.layer.timezone.at.withSchedule(l.schedule.is())
 		}
 		scheduled = scheduled || l.schedule.is()
+		q.finishJSON()
 		q.checkSeries()
 		q.checkCursor()
 	}
@@ -171,8 +178,8 @@ func (c *collector) join() {
 				continue
 			}
 			q.metrics = append(q.metrics, m)
-		case m.has("query"):
-			q := &query{object: m.object, Query: Query{Name: freeName(m.Name, byName), SQL: m.sql}, metrics: []*metric{m}}
+		case m.has("query"), m.json != nil:
+			q := &query{object: m.object, Query: Query{Name: freeName(m.Name, byName), SQL: m.sql}, json: m.json, metrics: []*metric{m}}
 			byName[q.Name] = q
 			c.queries = append(c.queries, q)
 		}
@@ -212,6 +219,7 @@ func (c *collector) resolve() []Query {
 	for _, q := range c.queries {
 		r := q.Query
 		r.Collector = c.name
+		r.JSON = r.JSON.clone()
 		r.Requires.Extensions = slices.Clone(r.Requires.Extensions)
 		r.Requires.Version.Bounds = slices.Clone(r.Requires.Version.Bounds)
 		for _, m := range q.metrics {

@@ -72,5 +72,6 @@ const (
 	defaultMaxConnections        = 2
 	defaultMaxConnectionLifetime = 30 * time.Minute
 	defaultMaxResultBytes        = 64 << 20
+	defaultBodySizeLimit         = 64 << 20
 	defaultHost                  = "127.0.0.1"
 )

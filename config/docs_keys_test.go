@@ -113,7 +113,7 @@ func readKeys() map[string][]string {
 		"sources": slices.Concat(within("", sourceTable), within("tls_config.", sourceTLSTable),
 			within("databases.", databasesTable)),
 		collectors: slices.Concat(within("", collectorTable),
-			within("queries[].", queryTable), within("queries[].requires.", requiresTable),
+			within("queries[].", queryTable), within("queries[].requires.", requiresTable), within("queries[].json.", jsonTable),
 			within("metrics[].", metricTable)),
 		"remote_write": slices.Concat(within("", endpointTable), within("queue_config.", queueTable),
 			within("metadata_config.", metadataTable), within("sigv4.", sigv4Table),
@@ -230,6 +230,8 @@ func TestDocumentedDefaults(t *testing.T) {
 		"sources/MySQL and MariaDB": {"sources: [{name: s, type: mysql, user: u, %s}]"},
 		"sources/ClickHouse":        {"sources: [{name: s, type: clickhouse, user: u, %s}]"},
 		"sources/Redis":             {"sources: [{name: s, type: redis, %s}]"},
+		"sources/HTTP JSON":         {"sources: [{name: s, type: http_json, url: 'http://api', %s}]"},
+		"sources/Prometheus":        {scraped},
 	}
 	// What a mapping has beside the key, so that it is valid.
 	companions := map[string]string{

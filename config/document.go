@@ -47,9 +47,6 @@ var documentTable = table[document]{
 	},
 }
 
-// notYet refuses what is designed and not built.
-var notYet = refusal{"is not supported by this version", "delete it"}
-
 // global is the section of that name: what holds for all, and what collectors,
 // queries and metrics leave open.
 type global struct {

@@ -55,11 +55,17 @@ func withClocks(c Config) Config {
 		s := &c.Sources[i]
 		switch s.Type {
 		case TypePrometheus:
-		default:
+			s.BodySizeLimit = 64 << 20
+			if s.Scrape == nil {
+				s.Scrape = &Scrape{}
+			}
+			s.Scrape.Protocols, s.Scrape.Compression, s.Scrape.HonorTimestamps = textProtocols, true, true
+		case TypeHTTPJSON:
 			s.MaxConnectionLifetime = 30 * time.Minute
-			fallthrough
 		case TypeSQLite:
 			s.MaxResultBytes = 64 << 20
+		default:
+			s.MaxConnectionLifetime, s.MaxResultBytes = 30*time.Minute, 64<<20
 		}
 		for i := range s.Queries {
 			q := &s.Queries[i]

@@ -1,10 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
+	"strconv"
 
+	"github.com/alecthomas/units"
 	promconfig "github.com/prometheus/common/config"
 )
 
@@ -38,9 +42,15 @@ var noConnectHeader = refusal{"is not supported: its values could not be kept fr
 // withClient returns the fields of a T together with those of the HTTP client
 // in it. Fields of T come before those of the client.
 func withClient[T any](client func(*T) *promconfig.HTTPClientConfig, fields map[string]func(node, *T)) map[string]func(node, *T) {
+	return withPart(client, clientTable.fields, fields)
+}
+
+// withPart returns the fields of a T together with those of a part of it. Fields
+// of T come before those of the part.
+func withPart[T, P any](part func(*T) *P, ofPart map[string]func(node, *P), fields map[string]func(node, *T)) map[string]func(node, *T) {
 	all := map[string]func(node, *T){}
-	for name, set := range clientTable.fields {
-		all[name] = func(n node, into *T) { set(n, client(into)) }
+	for name, set := range ofPart {
+		all[name] = func(n node, into *T) { set(n, part(into)) }
 	}
 	maps.Copy(all, fields)
 	return all
@@ -131,4 +141,60 @@ func (o object) checkClient(c *promconfig.HTTPClientConfig) {
 	if err := c.Validate(); err != nil {
 		o.at("authorization").fail(err.Error(), "correct the fields it names")
 	}
+}
+
+// finishHTTP fills in and checks what a source needs that is asked by HTTP.
+// before is how many errors there were ahead of it, path that of a URL without
+// one, remedy what to do where there is no URL.
+func (s *source) finishHTTP(before int, path, remedy string) {
+	if !s.has("enable_http2") {
+		s.HTTP.EnableHTTP2 = promconfig.DefaultHTTPClientConfig.EnableHTTP2
+	}
+	if !s.has("follow_redirects") {
+		s.HTTP.FollowRedirects = promconfig.DefaultHTTPClientConfig.FollowRedirects
+	}
+	if s.has("tls_config") {
+		s.at("tls_config").tlsConfig(&s.HTTP.TLSConfig)
+	}
+	s.exclusive(logins...)
+	s.takeLogin(s.URL, &s.HTTP)
+	if len(s.in.load.errs) == before {
+		s.checkClient(&s.HTTP)
+	}
+	if s.BodySizeLimit == 0 {
+		s.BodySizeLimit = defaultBodySizeLimit
+	}
+	if !s.require("url", remedy) || s.URL == nil {
+		return
+	}
+	if s.URL.Path == "" {
+		s.URL.Path = path
+	}
+	if s.Instance == "" {
+		port := s.URL.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[s.URL.Scheme]
+		}
+		s.Instance = net.JoinHostPort(s.URL.Hostname(), port)
+	}
+}
+
+// bodySize sets *into to a size from 0 in Prometheus's spelling of them, in
+// which MB and MiB are the same, or to a plain number of bytes.
+func (n node) bodySize(into *int64) {
+	s, ok := n.text()
+	if !ok {
+		return
+	}
+	size, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		var parsed units.Base2Bytes
+		parsed, err = units.ParseBase2Bytes(s)
+		size = int64(parsed)
+	}
+	if err != nil || size < 0 {
+		n.fail(fmt.Sprintf("%q is not a size", s), "write one in KB, MB or GB, which count by 1024 here as in Prometheus, such as 10MB, or a plain number of bytes")
+		return
+	}
+	*into = size
 }

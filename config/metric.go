@@ -24,6 +24,7 @@ type metric struct {
 	histogram *histogramFields // nil: none
 	summary   *summaryFields   // nil: none
 	cursor    *cursorFields    // nil: none
+	json      *jsonFields      // nil: none
 }
 
 var metricTable = table[metric]{
@@ -42,6 +43,7 @@ var metricTable = table[metric]{
 		"states":                func(n node, m *metric) { m.states = n.texts() },
 		"query":                 func(n node, m *metric) { n.sql(&m.sql) },
 		"query_ref":             func(n node, m *metric) { n.string(&m.ref) },
+		"json":                  func(n node, m *metric) { m.json = n.json() },
 		"no_prepared_statement": func(n node, _ *metric) { n.bool(new(bool)) },
 		// Which of these a metric may have depends on its type, which may stand below.
 		"histogram": func(node, *metric) {},
@@ -53,7 +55,6 @@ var metricTable = table[metric]{
 		"interval":       ofQuery,
 		"requires":       ofQuery,
 		"server_version": ofQuery,
-		"json":           notYet,
 		"buckets":        {"belongs to the block histogram", "write histogram: {mode: snapshot, value: column, buckets: [0.1, 1, 10]}"},
 	}, runFields, clockFields),
 }
@@ -96,7 +97,13 @@ func decodeMetric(n node) *metric {
 	m.require("metric_name", "name the metric")
 	m.require("type", "write gauge, counter, histogram, summary, stateset or info")
 	m.exclusive("query", "query_ref")
-	if !m.has("query_ref") {
+	switch {
+	case m.has("query_ref") && m.json != nil:
+		m.json.fail("stands beside query_ref, and belongs to the query", "write it there")
+	case m.has("query_ref"), m.has("query"):
+	case m.json != nil:
+		m.sql = defaultRequest
+	default:
 		m.require("query", "write a statement, or query_ref with the name of one of the collector's queries")
 	}
 	m.checkFields()
@@ -219,6 +226,9 @@ func (m *metric) valueColumns() []entry {
 	}
 	return all
 }
+
+// columns returns the columns that the metric reads, each with its place.
+func (m *metric) columns() []entry { return slices.Concat(m.keyLabels, m.valueColumns()) }
 
 // checkValues reports values that make no samples, or the same ones twice.
 func (m *metric) checkValues() {

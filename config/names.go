@@ -23,6 +23,9 @@ var companions = map[string]string{
 	"scrape_samples_scraped":                "of each source that is scraped",
 	"scrape_samples_post_metric_relabeling": "of each source that is scraped",
 	"scrape_series_added":                   "of each source that is scraped",
+	"scrape_timeout_seconds":                "of each source that is scraped",
+	"scrape_sample_limit":                   "of each source that is scraped",
+	"scrape_body_size_bytes":                "of each source that is scraped",
 }
 
 // metricName sets *into to a legal metric name that is not ours.

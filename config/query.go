@@ -26,8 +26,9 @@ type JSON struct {
 	// object, which is one, unless a path in Columns is [JSONKey]: then each of
 	// its members is one. Empty: the document.
 	Rows string
-	// Columns are the columns of a row, by name. It has all that the metrics of
-	// the query read: one that is not written is the member of that name.
+	// Columns are the columns of a row, sorted by name. They are those that the
+	// metrics of the query read: one that is not written is the member of that
+	// name, and one that is written and not read is refused.
 	Columns []JSONColumn
 }
 

@@ -112,6 +112,7 @@ func TestScrapes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want = withClocks(want)
 	if diff := cmp.Diff(&want, got, asConfigured); diff != "" {
 		t.Errorf("configuration differs (-want +got):\n%s", diff)
 	}

@@ -20,16 +20,18 @@ type source struct {
 	timeout    time.Duration // scrape_timeout
 	selectors  []entry
 	labels     []entry
+	params     []entry
+	scrape     Scrape
 	tls        object
 	collectors []*collector
 	databases  databases
 }
 
 var sourceTable = table[source]{
-	fields: withClient(func(s *source) *promconfig.HTTPClientConfig { return &s.HTTP }, map[string]func(node, *source){
+	fields: withScrape(withClient(func(s *source) *promconfig.HTTPClientConfig { return &s.HTTP }, map[string]func(node, *source){
 		"name": func(n node, s *source) { n.string(&s.Name) },
 		"type": func(n node, s *source) {
-			oneOf(n, &s.Type, TypePostgres, TypeMySQL, TypeClickHouse, TypeRedis, TypeSQLite, TypePrometheus)
+			oneOf(n, &s.Type, TypePostgres, TypeMySQL, TypeClickHouse, TypeRedis, TypeSQLite, TypeHTTPJSON, TypePrometheus)
 		},
 		"data_source_name": func(n node, s *source) { n.secret(&s.DSN) },
 		"host":             func(n node, s *source) { n.expand(&s.Host) },
@@ -43,6 +45,9 @@ var sourceTable = table[source]{
 		"databases":        func(n node, s *source) { s.decodeDatabases(n) },
 		"path":             func(n node, s *source) { n.expand(&s.file) },
 		"url":              func(n node, s *source) { n.httpURL(&s.URL) },
+		"params":           func(n node, s *source) { s.params = n.entries() },
+		"body_size_limit":  func(n node, s *source) { n.bodySize(&s.BodySizeLimit) },
+		"allow_post":       func(n node, s *source) { n.bool(&s.AllowPost) },
 		"scrape_interval":  func(n node, s *source) { n.duration(&s.interval) },
 		"scrape_timeout":   func(n node, s *source) { n.duration(&s.timeout) },
 		"sslmode": func(n node, s *source) {
@@ -68,21 +73,12 @@ var sourceTable = table[source]{
 		"sentinel_user":          func(n node, s *source) { n.expand(&s.SentinelUser) },
 		"sentinel_password":      func(n node, s *source) { n.secret(&s.SentinelPassword) },
 		"sentinel_password_file": func(n node, s *source) { n.fileName(&s.SentinelPasswordFile) },
+	})),
+	refused: refuseTargets(map[string]refusal{
+		"read_only":            {"is not supported by this version: sources are always read-only", "delete it"},
+		"proxy_connect_header": noConnectHeader,
+		"sigv4":                {"belongs to remote_write", "delete it; a source logs in with basic_auth, authorization or oauth2"},
 	}),
-	refused: map[string]refusal{
-		"read_only":              {"is not supported by this version: sources are always read-only", "delete it"},
-		"honor_labels":           {"is not supported by this version: a label that the source has too becomes exported_ and its name", "delete it"},
-		"metric_relabel_configs": {"is not supported by this version", "use write_relabel_configs of the endpoint"},
-		"relabel_configs":        {"means nothing here: there are no targets to choose from", "write job, instance and labels"},
-		"sample_limit":           notYet,
-		"body_size_limit":        notYet,
-		"label_limit":            notYet,
-		"metrics_path":           {"is part of url here", "write it there"},
-		"scheme":                 {"is part of url here", "write it there"},
-		"params":                 {"are part of url here", "write them there, after a question mark"},
-		"proxy_connect_header":   noConnectHeader,
-		"sigv4":                  {"belongs to remote_write", "delete it; a scrape logs in with the fields that Prometheus's scrape_configs have"},
-	},
 }
 
 // Format implements [fmt.Formatter] for every verb and flag.
@@ -120,6 +116,7 @@ func sourceKinds() map[SourceType]sourceKind {
 		TypeClickHouse: {append([]string{"addresses", "protocol", "compression"}, serverFields...), (*source).finishClickHouse},
 		TypeRedis:      {redisFields(), (*source).finishRedis},
 		TypeSQLite:     {[]string{"collectors", "data_source_name", "path", "max_connections", "max_result_bytes", "startup_sql"}, (*source).finishSQLite},
+		TypeHTTPJSON:   {httpJSONFields(), (*source).finishHTTPJSON},
 		TypePrometheus: {scrapeFields(), (*source).finishPrometheus},
 	}
 }
@@ -127,7 +124,7 @@ func sourceKinds() map[SourceType]sourceKind {
 // decodeSource reads a source and checks what it can without the rest of the
 // configuration.
 func decodeSource(n node) *source {
-	s := &source{Source: Source{
+	s := &source{scrape: defaultScrape(), Source: Source{
 		MaxConnections:        defaultMaxConnections,
 		MaxConnectionLifetime: defaultMaxConnectionLifetime,
 		MaxResultBytes:        defaultMaxResultBytes,
@@ -135,7 +132,7 @@ func decodeSource(n node) *source {
 	before := len(n.in.load.errs)
 	s.object = decode(n, sourceTable, s)
 	s.require("name", "give the source a name")
-	s.require("type", "write postgres, mysql, clickhouse, redis, sqlite or prometheus")
+	s.require("type", "write postgres, mysql, clickhouse, redis, sqlite, http_json or prometheus")
 	if kind, known := sourceKinds()[s.Type]; known {
 		s.refuseOthers(kind)
 		kind.finish(s, before)
@@ -167,12 +164,16 @@ func (s *source) refuseOthers(kind sourceKind) {
 // finish selects the source's queries and checks them against the source.
 func (s *source) finish(g Global, d *document) {
 	s.finishClocks(g)
+	if s.Scrape != nil {
+		s.Scrape.inheritLimits(d.global.layer)
+	}
 	for _, selector := range s.selectors {
 		s.selectCollectors(selector, d)
 	}
 	for _, c := range s.collectors {
 		s.Queries = append(s.Queries, c.resolve()...)
 	}
+	s.checkRequests()
 	s.finishDatabases()
 	for _, l := range s.labels {
 		if m, at, found := s.maker(l.key); found {
