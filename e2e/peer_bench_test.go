@@ -20,15 +20,7 @@ import (
 // scrapes its backlog itself, while the receiver is down; the rate and the CPU
 // are those of the time after that, when there is nothing more to scrape.
 func BenchmarkPrometheusCatchUp(b *testing.B) {
-	path, err := exec.LookPath("prometheus")
-	if err != nil {
-		b.Skip("apt-get install prometheus")
-	}
-	version, err := exec.Command(path, "--version").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Log(strings.SplitN(string(version), "\n", 2)[0])
+	path := prometheusPath(b)
 	for name, delay := range map[string]time.Duration{"loopback": 0, "50ms": 50 * time.Millisecond} {
 		b.Run(name, func(b *testing.B) {
 			var u usage
@@ -36,7 +28,17 @@ func BenchmarkPrometheusCatchUp(b *testing.B) {
 				r := startNullReceiver(b, delay)
 				r.down.Store(true)
 				target := startTarget(b)
-				p := startPrometheus(b, path, target.URL, r.URL)
+				p := startPrometheus(b, path, fmt.Sprintf(`
+scrape_configs:
+  - job_name: postgres
+    scrape_interval: 250ms
+    scrape_timeout: 250ms
+    static_configs: [{targets: ["%s"]}]
+    relabel_configs: [{target_label: instance, replacement: "orders-0:5432"}]
+remote_write:
+  - url: %s
+    metadata_config: {send: false}
+`, strings.TrimPrefix(target.URL, "http://"), r.URL))
 				const wanted = backlogSamples / backlogSeries
 				for target.scrapes.Load() < wanted {
 					time.Sleep(time.Millisecond)
@@ -89,23 +91,26 @@ func startTarget(b *testing.B) *target {
 	return t
 }
 
-// startPrometheus starts an agent that scrapes the target four times a second
-// and writes to the receiver as it does by default.
-func startPrometheus(b *testing.B, path, target, receiver string) *agent {
+// prometheusPath returns where Prometheus is, and logs which version.
+func prometheusPath(b *testing.B) string {
 	b.Helper()
-	config := filepath.Join(b.TempDir(), "prometheus.yml")
-	err := os.WriteFile(config, fmt.Appendf(nil, `
-scrape_configs:
-  - job_name: postgres
-    scrape_interval: 250ms
-    scrape_timeout: 250ms
-    static_configs: [{targets: ["%s"]}]
-    relabel_configs: [{target_label: instance, replacement: "orders-0:5432"}]
-remote_write:
-  - url: %s
-    metadata_config: {send: false}
-`, strings.TrimPrefix(target, "http://"), receiver), 0o644)
+	path, err := exec.LookPath("prometheus")
 	if err != nil {
+		b.Skip("apt-get install prometheus")
+	}
+	version, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Log(strings.SplitN(string(version), "\n", 2)[0])
+	return path
+}
+
+// startPrometheus starts one in agent mode and waits until it is ready.
+func startPrometheus(b *testing.B, path, config string) *agent {
+	b.Helper()
+	file := filepath.Join(b.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		b.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -114,7 +119,7 @@ remote_write:
 	}
 	address := l.Addr().String()
 	l.Close()
-	p := run(b, exec.Command(path, "--enable-feature=agent", "--config.file="+config, "--storage.agent.path="+filepath.Join(b.TempDir(), "data"),
+	p := run(b, exec.Command(path, "--enable-feature=agent", "--config.file="+file, "--storage.agent.path="+filepath.Join(b.TempDir(), "data"),
 		"--web.listen-address="+address, "--log.level=error"))
 	p.addr = address
 	eventually(b, "Prometheus to be ready", func() error {
