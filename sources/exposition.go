@@ -4,20 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strconv"
+	"strings"
+
+	"github.com/prometheus/common/model"
 
 	"sql2metrics/config"
 )
 
-const (
-	// accept asks for what Prometheus's own default asks for: OpenMetrics
-	// first, because it alone has exemplars and start timestamps.
-	accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7," +
-		"application/openmetrics-text;version=0.0.1;q=0.6," +
-		"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5," +
-		"text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
-)
+// mediaTypes are the formats of expositions, as Prometheus asks for them.
+var mediaTypes = map[config.ScrapeProtocol]string{
+	config.PrometheusProto:      "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+	config.OpenMetricsText1_0_0: "application/openmetrics-text;version=1.0.0",
+	config.OpenMetricsText0_0_1: "application/openmetrics-text;version=0.0.1",
+	config.PrometheusText1_0_0:  "text/plain;version=1.0.0",
+	config.PrometheusText0_0_4:  "text/plain;version=0.0.4",
+}
+
+// defaultProtocols has OpenMetrics first, because of the texts it alone has
+// exemplars and start timestamps.
+var defaultProtocols = []config.ScrapeProtocol{
+	config.OpenMetricsText1_0_0, config.OpenMetricsText0_0_1, config.PrometheusText1_0_0, config.PrometheusText0_0_4,
+}
+
+// firstWeight is that of the format most wanted, in tenths: Prometheus knows
+// six, and has one weight more for any other.
+const firstWeight = 7
 
 // Exposition is a source of type prometheus: a page of metrics that is
 // scraped. It is no [Source], because it has no queries. It is for one
@@ -26,7 +40,10 @@ type Exposition struct {
 	source config.Source
 	client *httpClient
 	header http.Header
-	body   httpBody
+	// fallback is what a page is of whose Content-Type says nothing; empty: it
+	// is returned as it is.
+	fallback string
+	body     httpBody
 }
 
 // OpenExposition returns the exposition that s describes, of type
@@ -38,12 +55,21 @@ func OpenExposition(s config.Source) (*Exposition, error) {
 	if err != nil {
 		return nil, err
 	}
+	scrape := config.Scrape{Compression: true}
+	if s.Scrape != nil {
+		scrape = *s.Scrape
+	}
+	coding := "identity"
+	if scrape.Compression {
+		coding = "gzip"
+	}
 	return &Exposition{
-		source: s,
-		client: client,
+		source:   s,
+		client:   client,
+		fallback: mediaTypes[scrape.FallbackProtocol],
 		header: http.Header{
-			"Accept":          {accept},
-			"Accept-Encoding": {"gzip"},
+			"Accept":          {accept(scrape)},
+			"Accept-Encoding": {coding},
 			"X-Prometheus-Scrape-Timeout-Seconds": {
 				strconv.FormatFloat(s.Timeout.Seconds(), 'f', -1, 64),
 			},
@@ -51,8 +77,29 @@ func OpenExposition(s config.Source) (*Exposition, error) {
 	}, nil
 }
 
+// accept returns the header by which Prometheus negotiates a format.
+func accept(s config.Scrape) string {
+	protocols := s.Protocols
+	if len(protocols) == 0 {
+		protocols = defaultProtocols
+	}
+	var header strings.Builder
+	weight := firstWeight
+	for _, p := range protocols {
+		header.WriteString(mediaTypes[p])
+		if p == config.OpenMetricsText1_0_0 || p == config.PrometheusText1_0_0 {
+			fmt.Fprintf(&header, ";%s=%s", model.EscapingKey, s.EscapingScheme)
+		}
+		fmt.Fprintf(&header, ";q=0.%d,", weight)
+		weight--
+	}
+	fmt.Fprintf(&header, "*/*;q=0.%d", weight)
+	return header.String()
+}
+
 // Scrape gets the page. The body is valid until the next call; contentType is
-// what the server calls it. Scrape ends with ctx, whose error it then wraps,
+// what the server calls it, or the source's fallback where that is no format of
+// metrics. Scrape ends with ctx, whose error it then wraps,
 // and after the source's timeout, which is a [context.DeadlineExceeded]. All
 // errors name the source; one because the server could not be reached is a
 // [*ConnectError].
@@ -67,11 +114,28 @@ func (e *Exposition) Scrape(ctx context.Context) (body []byte, contentType strin
 	}
 	switch {
 	case err == nil:
-		return e.body.take(), resp.Header.Get("Content-Type"), nil
+		return e.body.take(), e.mediaType(resp.Header.Get("Content-Type")), nil
 	case errors.As(err, new(*ConnectError)):
 		return nil, "", err
 	}
 	return nil, "", fmt.Errorf("scrape source %s: %w", e.source.Name, err)
+}
+
+// mediaType returns the format of a page of that Content-Type. What is none is
+// decided as Prometheus's parsers do, which know OpenMetrics 2.0 only on demand.
+func (e *Exposition) mediaType(contentType string) string {
+	if e.fallback == "" {
+		return contentType
+	}
+	name, parameters, err := mime.ParseMediaType(contentType)
+	switch {
+	case err != nil:
+	case name == "text/plain", name == "application/vnd.google.protobuf":
+		return contentType
+	case name == "application/openmetrics-text" && parameters["version"] != "2.0.0":
+		return contentType
+	}
+	return e.fallback
 }
 
 // Close ends the connections. The caller has stopped scraping.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/prometheus/model/textparse"
 
 	"sql2metrics/config"
 )
@@ -204,5 +205,45 @@ func TestExpositionEndsWithItsContext(t *testing.T) {
 	}), time.Minute)
 	if _, _, err := e.Scrape(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Scrape returned %v, want context.Canceled", err)
+	}
+}
+
+// TestExpositionFallback: a page whose Content-Type says nothing is of the
+// format that the source falls back to.
+func TestExpositionFallback(t *testing.T) {
+	const proto = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+	for _, c := range []struct {
+		said     string
+		fallback config.ScrapeProtocol
+		want     string
+	}{
+		{"", "", ""},
+		{"", config.PrometheusText0_0_4, "text/plain;version=0.0.4"},
+		{"text/html; charset=utf-8", "", "text/html; charset=utf-8"},
+		{"text/html; charset=utf-8", config.OpenMetricsText1_0_0, "application/openmetrics-text;version=1.0.0"},
+		{"text/plain; =", config.PrometheusProto, proto},
+		{"application/openmetrics-text; version=2.0.0", config.PrometheusText1_0_0, "text/plain;version=1.0.0"},
+		{"application/openmetrics-text", config.PrometheusProto, "application/openmetrics-text"},
+		{"Text/Plain", config.PrometheusProto, "Text/Plain"},
+		{"application/vnd.google.protobuf", config.PrometheusText0_0_4, "application/vnd.google.protobuf"},
+	} {
+		t.Run(c.said+" "+string(c.fallback), func(t *testing.T) {
+			e := openExposition(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["Content-Type"] = nil
+				if c.said != "" {
+					w.Header().Set("Content-Type", c.said)
+				}
+				_, _ = io.WriteString(w, "a 1\n")
+			}), time.Minute)
+			e.fallback = mediaTypes[c.fallback]
+			_, got, err := e.Scrape(t.Context())
+			if err != nil || got != c.want {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+			_, theirs := textparse.New([]byte("a 1\n"), c.said, nil, textparse.ParserOptions{FallbackContentType: c.want})
+			if _, err := textparse.New(nil, got, nil, textparse.ParserOptions{}); (err == nil) != (c.fallback != "" || theirs == nil) {
+				t.Errorf("Prometheus's parsers take %q otherwise: %v", got, err)
+			}
+		})
 	}
 }
