@@ -61,14 +61,16 @@ var globalTable = table[global]{
 		"scrape_timeout":  func(n node, g *global) { n.duration(&g.ScrapeTimeout) },
 		"external_labels": func(n node, g *global) { n.externalLabels(&g.ExternalLabels) },
 	}, runFields, cellFields),
-	refused: map[string]refusal{
+	refused: refuseOfSources(map[string]refusal{
 		"interval":            {"is spelled scrape_interval here, as in Prometheus", "write scrape_interval"},
 		"timeout":             {"is spelled scrape_timeout here, as in Prometheus", "write scrape_timeout"},
 		"min_interval":        {"is spelled scrape_interval here, as in Prometheus", "write scrape_interval"},
 		"schedule":            {"belongs to a collector or a query", "write it there"},
 		"stale_after":         {"belongs to a collector or a query: it depends on the interval", "write it there"},
 		"evaluation_interval": {"means nothing here: the agent evaluates no rules", "delete it"},
-	},
+		"rule_query_offset":   {"means nothing here: the agent evaluates no rules", "delete it"},
+		"query_log_file":      {"means nothing here: the agent answers no queries", "delete it"},
+	}),
 }
 
 var limitsTable = table[Limits]{

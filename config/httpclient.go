@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strconv"
 
 	"github.com/alecthomas/units"
 	promconfig "github.com/prometheus/common/config"
@@ -180,21 +179,16 @@ func (s *source) finishHTTP(before int, path, remedy string) {
 }
 
 // bodySize sets *into to a size from 0 in Prometheus's spelling of them, in
-// which MB and MiB are the same, or to a plain number of bytes.
+// which MB and MiB are the same.
 func (n node) bodySize(into *int64) {
 	s, ok := n.text()
 	if !ok {
 		return
 	}
-	size, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		var parsed units.Base2Bytes
-		parsed, err = units.ParseBase2Bytes(s)
-		size = int64(parsed)
-	}
+	size, err := units.ParseBase2Bytes(s)
 	if err != nil || size < 0 {
-		n.fail(fmt.Sprintf("%q is not a size", s), "write one in KB, MB or GB, which count by 1024 here as in Prometheus, such as 10MB, or a plain number of bytes")
+		n.fail(fmt.Sprintf("%q is not a size", s), "write one as Prometheus does, in B, KB, MB or GB, which count by 1024, such as 10MB")
 		return
 	}
-	*into = size
+	*into = int64(size)
 }

@@ -26,14 +26,7 @@ import (
 // accepted means what Prometheus reads; what is not is refused by a golden
 // message.
 func TestPrometheusFiles(t *testing.T) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/prometheus").Output()
-	if err != nil {
-		t.Fatalf("find the module of Prometheus: %v", err)
-	}
-	theirs, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "config/testdata/*.good.yml"))
-	if err != nil || len(theirs) == 0 {
-		t.Fatalf("no good files of Prometheus: %v", err)
-	}
+	theirs := prometheusFiles(t, "config/testdata/*.good.yml")
 	var verdicts strings.Builder
 	for _, file := range append(theirs, "testdata/prometheus/blocks.yml") {
 		for i, block := range remoteWriteBlocks(t, file) {
@@ -56,6 +49,20 @@ func TestPrometheusFiles(t *testing.T) {
 		}
 	}
 	golden(t, "testdata/prometheus/verdicts.golden", verdicts.String())
+}
+
+// prometheusFiles returns the files of Prometheus's own sources that match.
+func prometheusFiles(t *testing.T, pattern string) []string {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/prometheus").Output()
+	if err != nil {
+		t.Fatalf("find the module of Prometheus: %v", err)
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no file of Prometheus matches %s: %v", pattern, err)
+	}
+	return files
 }
 
 // remoteWriteBlocks returns the entries of remote_write in a file.
@@ -227,6 +234,8 @@ func TestPrometheusFields(t *testing.T) {
 		"http_headers":          {promconfig.Header{}, known(headerTable)},
 		"sigv4":                 {sigv4.SigV4Config{}, known(sigv4Table)},
 		"a scrape's client":     {promconfig.HTTPClientConfig{}, known(sourceTable)},
+		"scrape_configs":        {prometheus.ScrapeConfig{}, known(sourceTable)},
+		"global":                {prometheus.GlobalConfig{}, known(globalTable)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, field := range yamlFields(reflect.TypeOf(c.theirs)) {

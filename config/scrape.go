@@ -80,6 +80,23 @@ func refuseTargets(others map[string]refusal) map[string]refusal {
 	return all
 }
 
+// refuseOfSources returns the others, with a refusal for what Prometheus takes
+// in global for all scrapes, and a source here. What global takes itself is
+// among the fields of its table, which come first.
+func refuseOfSources(others map[string]refusal) map[string]refusal {
+	all := map[string]refusal{
+		"body_size_limit": {"belongs to a source", "write it in each source of type prometheus or http_json"},
+	}
+	for field := range scrapeTable.fields {
+		all[field] = refusal{"belongs to a source", "write it in each source of type prometheus"}
+	}
+	for _, field := range []string{"target_limit", "keep_dropped_targets", "scrape_failure_log_file"} {
+		all[field] = refuseTargets(nil)[field]
+	}
+	maps.Copy(all, others)
+	return all
+}
+
 // defaultScrape returns what a source without any field of a scrape means.
 func defaultScrape() Scrape {
 	return Scrape{Compression: true, HonorTimestamps: true, EscapingScheme: model.NoEscaping}
@@ -161,8 +178,21 @@ func (s *source) finishClocks(g Global) {
 	}
 }
 
+// scrapeProtocol sets *into to a format. Unlike other words, Prometheus takes
+// these in one spelling alone.
 func (n node) scrapeProtocol(into *ScrapeProtocol) {
-	oneOf(n, into, append([]ScrapeProtocol{PrometheusProto}, textProtocols...)...)
+	s, ok := n.text()
+	known := []string{string(PrometheusProto)}
+	for _, p := range textProtocols {
+		known = append(known, string(p))
+	}
+	switch {
+	case !ok:
+	case !slices.Contains(known, s):
+		n.fail(fmt.Sprintf("%q is not known here", s), "write "+orList(known))
+	default:
+		*into = ScrapeProtocol(s)
+	}
 }
 
 // scrapeProtocols returns a list of formats, each once.
