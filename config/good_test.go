@@ -314,20 +314,28 @@ func TestStoragePath(t *testing.T) {
 
 // TestCopies: sources that select one collector share nothing that can be changed.
 func TestCopies(t *testing.T) {
-	text, err := os.ReadFile("testdata/good/types.yml")
-	if err != nil {
-		t.Fatal(err)
+	for file, first := range map[string]string{
+		"types":     "- {name: s, type: sqlite, path: ../app.db, collectors: [types]}",
+		"http_json": "- {name: again, type: http_json, url: \"http://[::1]/\", collectors: [api], body_size_limit: 0}",
+	} {
+		t.Run(file, func(t *testing.T) {
+			text, err := os.ReadFile("testdata/good/" + file + ".yml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			second := strings.Replace(first, "name: ", "name: second_", 1)
+			c, err := load("testdata/good/two.yml", []byte(strings.Replace(string(text), first, first+"\n  "+second, 1)), Options{Getenv: testEnv})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := len(c.Sources) - 1
+			a, b := c.Sources[last-1].Queries, c.Sources[last].Queries
+			if len(a) == 0 || !reflect.DeepEqual(a, b) {
+				t.Error("the queries of two sources differ")
+			}
+			shared(t, "queries", reflect.ValueOf(a), reflect.ValueOf(b))
+		})
 	}
-	const first = "- {name: s, type: sqlite, path: ../app.db, collectors: [types]}"
-	two := strings.Replace(string(text), first, first+"\n  - {name: t, type: sqlite, path: ../app.db, collectors: [types]}", 1)
-	c, err := load("testdata/good/two.yml", []byte(two), Options{Getenv: testEnv})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(c.Sources[0].Queries, c.Sources[1].Queries) {
-		t.Error("the queries of two sources differ")
-	}
-	shared(t, "queries", reflect.ValueOf(c.Sources[0].Queries), reflect.ValueOf(c.Sources[1].Queries))
 }
 
 // shared reports the memory that two equal values have in common, but for what
