@@ -71,7 +71,7 @@ func (b *httpBody) read(resp *http.Response, limit int64) error {
 	expected := int64(b.size)
 	if from == resp.Body && resp.ContentLength >= 0 {
 		if expected = resp.ContentLength; expected > limit {
-			return &bodyLimitError{limit}
+			return &BodyLimitError{limit}
 		}
 	}
 	// One byte more than there is, so that the end is found without growing, and
@@ -84,14 +84,18 @@ func (b *httpBody) read(resp *http.Response, limit int64) error {
 		switch {
 		case int64(len(b.buffer)) > limit:
 			b.buffer, b.size = nil, 0
-			return &bodyLimitError{limit}
+			return &BodyLimitError{limit}
 		case errors.Is(err, io.EOF):
 			b.size = len(b.buffer)
 			return nil
 		case err != nil:
 			return fmt.Errorf("read the answer after %d bytes: %w", len(b.buffer), err)
 		case len(b.buffer) == cap(b.buffer):
-			b.grow(min(2*len(b.buffer), most))
+			if next := 2 * len(b.buffer); 2*next <= most {
+				b.grow(next)
+			} else {
+				b.grow(most) // the last step: what is thrown away on the way is less
+			}
 		}
 	}
 }
@@ -134,9 +138,9 @@ func excerpt(text []byte) string {
 	return strings.ToValidUTF8(line[:maxSaid-len("…")], "") + "…"
 }
 
-// bodyLimitError says that an answer is larger than the agent reads.
-type bodyLimitError struct{ limit int64 }
+// BodyLimitError says that an answer is larger than the agent reads.
+type BodyLimitError struct{ limit int64 }
 
-func (e *bodyLimitError) Error() string {
+func (e *BodyLimitError) Error() string {
 	return fmt.Sprintf("the answer is over the limit of %d bytes, uncompressed: ask for less, or raise body_size_limit of the source", e.limit)
 }
