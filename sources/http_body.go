@@ -138,7 +138,8 @@ func excerpt(text []byte) string {
 	return strings.ToValidUTF8(line[:maxSaid-len("…")], "") + "…"
 }
 
-// BodyLimitError says that an answer is larger than the agent reads.
+// BodyLimitError says that an answer is over body_size_limit, and was not read
+// to its end.
 type BodyLimitError struct{ limit int64 }
 
 func (e *BodyLimitError) Error() string {
