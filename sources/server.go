@@ -97,12 +97,16 @@ func bounded(each func(*Row) error, limit int64) func(*Row) error {
 // comment returns the comment by which a DBA finds out whose statement it is.
 // It cannot be ended by what stands in the names.
 func comment(source, query string) string {
-	plain := func(r rune) rune {
+	return "/* sql2metrics source=" + plainName(source) + " query=" + plainName(query) + " */ "
+}
+
+// plainName returns a name as it may stand in a comment of any language.
+func plainName(name string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("_-.:@", r):
 			return r
 		}
 		return '_'
-	}
-	return "/* sql2metrics source=" + strings.Map(plain, source) + " query=" + strings.Map(plain, query) + " */ "
+	}, name)
 }

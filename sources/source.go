@@ -94,6 +94,8 @@ func Open(s config.Source, o Options) (Source, error) {
 		return openRedis(s, o, time.Now)
 	case config.TypeSQLite:
 		return openSQLite(s, o)
+	case config.TypeHTTPJSON:
+		return openHTTPJSON(s, o, time.Now)
 	}
 	return nil, fmt.Errorf("type %q is not known", s.Type)
 }

@@ -34,8 +34,12 @@ var dialects = map[config.SourceType]dialect{
 // configuration calls it to report a statement before its first run. That the
 // statement is right, and one only, is the server's to say.
 func CheckStatement(s config.Source, q config.Query) error {
-	if s.Type == config.TypeRedis {
+	switch s.Type {
+	case config.TypeRedis:
 		_, err := parseRedis(q.SQL)
+		return err
+	case config.TypeHTTPJSON:
+		_, err := parseJSONRequest(s, q)
 		return err
 	}
 	d, ok := dialects[s.Type]

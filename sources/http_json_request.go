@@ -1,0 +1,161 @@
+package sources
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"sql2metrics/config"
+)
+
+// parseJSONRequest returns the request that the text of q stands for, as files
+// of requests spell it: a method and a reference, lines of headers, an empty
+// line, a body. The reference is relative to the source's URL.
+func parseJSONRequest(s config.Source, q config.Query) (httpRequest, error) {
+	text := strings.TrimLeft(q.SQL, " \t\r\n")
+	head, body := text, ""
+	for _, empty := range []string{"\n\n", "\n\r\n"} {
+		if before, after, found := strings.Cut(text, empty); found && len(before) < len(head) {
+			head, body = before, after
+		}
+	}
+	first, headers, _ := strings.Cut(strings.TrimRight(head, "\r\n"), "\n")
+	word, reference, _ := strings.Cut(strings.TrimSpace(first), " ")
+	method, err := jsonMethod(word, s.AllowPost)
+	if err != nil {
+		return httpRequest{}, err
+	}
+	r := httpRequest{method: method, body: body, header: http.Header{"Accept": {"application/json"}}}
+	if r.url, err = resolve(s.URL, strings.TrimSpace(reference)); err != nil {
+		return httpRequest{}, err
+	}
+	if err := addHeaders(r.header, headers); err != nil {
+		return httpRequest{}, err
+	}
+	switch {
+	case method != http.MethodPost && strings.TrimSpace(body) != "":
+		return httpRequest{}, fmt.Errorf("a %s has no body; delete what stands behind the empty line, or write POST", method)
+	case method != http.MethodPost:
+		r.body = ""
+	default:
+		setDefault(r.header, "Content-Type", "application/json")
+	}
+	if method == http.MethodHead {
+		// Of a body that is compressed on its way nobody would learn the length.
+		setDefault(r.header, "Accept-Encoding", "identity")
+	}
+	switch {
+	case q.JSON == nil:
+		return r, nil
+	case method == http.MethodHead:
+		return httpRequest{}, errors.New("the answer to a HEAD has no JSON; delete json, its columns are " + strings.Join(headColumns, ", "))
+	}
+	return r, checkJSONPaths(*q.JSON)
+}
+
+// jsonMethod returns the method that a request begins with.
+func jsonMethod(word string, allowPost bool) (string, error) {
+	allowed := "GET or HEAD"
+	if allowPost {
+		allowed = "GET, HEAD or POST"
+	}
+	switch method := strings.ToUpper(word); {
+	case method == http.MethodGet, method == http.MethodHead, method == http.MethodPost && allowPost:
+		return method, nil
+	case method == "":
+		return "", errors.New("no request found; write one that begins with " + allowed)
+	case method == http.MethodPost:
+		return "", errors.New("request begins with POST, which is not sent; where all that it does is to read, set allow_post of the source")
+	default:
+		return "", fmt.Errorf("request begins with %s, which is not sent; write one that begins with %s", firstWord(method), allowed)
+	}
+}
+
+// resolve returns where a reference leads to from base, which is no other host
+// or scheme.
+func resolve(base *url.URL, reference string) (*url.URL, error) {
+	if reference == "" {
+		return base, nil
+	}
+	if strings.ContainsAny(reference, " \t") {
+		return nil, errors.New("the reference behind the method has a blank; write %20 for it, and nothing behind the reference")
+	}
+	relative, err := url.Parse(reference)
+	if err != nil {
+		return nil, fmt.Errorf("the reference behind the method cannot be read: %w", withoutSecrets(err))
+	}
+	to := base.ResolveReference(relative)
+	switch {
+	case relative.User != nil:
+		return nil, errors.New("the reference behind the method has a login; write basic_auth of the source")
+	case to.Scheme != base.Scheme, hostPort(to) != hostPort(base):
+		return nil, errors.New("the reference behind the method leads to another host or scheme than the url of the source; write a path, or another source")
+	}
+	to.Fragment, to.RawFragment = "", ""
+	return to, nil
+}
+
+// ownHeaders are those that are not a query's to write, with whose they are.
+var ownHeaders = map[string]string{
+	"Host":                   "it is that of the url of the source",
+	"Content-Length":         "it follows from the body",
+	"Transfer-Encoding":      "it follows from the body",
+	"Trailer":                "it follows from the body",
+	"Expect":                 "it follows from the body",
+	"Connection":             "connections are the agent's",
+	"Keep-Alive":             "connections are the agent's",
+	"Proxy-Connection":       "connections are the agent's",
+	"Upgrade":                "connections are the agent's",
+	"Te":                     "connections are the agent's",
+	"Accept-Encoding":        "the agent reads gzip",
+	"User-Agent":             "it says who asks",
+	"X-Http-Method":          "the method is the first word of the request",
+	"X-Http-Method-Override": "the method is the first word of the request",
+	"X-Method-Override":      "the method is the first word of the request",
+}
+
+// loginWords end the names of headers that carry a login.
+var loginWords = []string{"Authorization", "Auth", "Cookie", "Cookie2", "Key", "Apikey", "Token", "Password", "Secret", "Session"}
+
+// addHeaders adds what lines of headers say.
+func addHeaders(h http.Header, lines string) error {
+	for line := range strings.Lines(lines) {
+		line = strings.TrimRight(line, "\r\n")
+		name, value, ok := strings.Cut(line, ":")
+		name, value = http.CanonicalHeaderKey(strings.TrimSpace(name)), strings.TrimSpace(value)
+		if !ok || !validHeaderName(name) {
+			return errors.New("a line behind the first is no header; write Name: value, and an empty line before a body")
+		}
+		if why, own := ownHeaders[name]; own {
+			return fmt.Errorf("header %s is not a query's to write: %s; delete it", name, why)
+		}
+		for _, word := range loginWords {
+			if name == word || strings.HasSuffix(name, "-"+word) {
+				return fmt.Errorf("header %s carries a login, which a query would show; write authorization, basic_auth or http_headers of the source", name)
+			}
+		}
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			return fmt.Errorf("the value of header %s has a control character; delete that", name)
+		}
+		if name == "Accept" {
+			h.Del(name)
+		}
+		h.Add(name, value)
+	}
+	return nil
+}
+
+// validHeaderName tells whether name is a token as RFC 9110 defines it.
+func validHeaderName(name string) bool {
+	for _, r := range name {
+		switch {
+		case '0' <= r && r <= '9', 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', strings.ContainsRune("!#$%&'*+-.^_`|~", r):
+		default:
+			return false
+		}
+	}
+	return name != ""
+}
