@@ -235,10 +235,10 @@ type Source struct {
 	Labels         labels.Labels // on every series of the source, also up
 	MaxConnections int           // 2; 0 for prometheus, which has none to count
 	// MaxConnectionLifetime is how long a connection is kept, so that a failover
-	// or a changed address is followed; 30m.
+	// or a changed address is followed; 30m, and 0 where it means nothing.
 	MaxConnectionLifetime time.Duration
 	// MaxResultBytes bounds what one result may take, and so what the agent has
-	// to hold of one row; 64MiB.
+	// to hold of one row; 64MiB, and 0 for the types that have a BodySizeLimit.
 	MaxResultBytes int64
 	// Interval is the clock of up, and of scrapes: global.scrape_interval, or
 	// the source's own for prometheus.
@@ -292,7 +292,7 @@ type Scrape struct {
 	ConvertToNHCB bool
 
 	// A page over one of these limits fails as a whole; 0: none. Samples and
-	// labels are counted after MetricRelabel.
+	// labels are counted after MetricRelabel. Default: what global says of them.
 	SampleLimit int
 	LabelLimits LabelLimits
 	// A native histogram over one of these has its buckets merged; 0: none.

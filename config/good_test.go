@@ -55,13 +55,14 @@ func withClocks(c Config) Config {
 		s := &c.Sources[i]
 		switch s.Type {
 		case TypePrometheus:
-			s.BodySizeLimit = 64 << 20
-			if s.Scrape == nil {
-				s.Scrape = &Scrape{}
+			if s.BodySizeLimit == 0 {
+				s.BodySizeLimit = 64 << 20
 			}
-			s.Scrape.Protocols, s.Scrape.Compression, s.Scrape.HonorTimestamps = textProtocols, true, true
+			if s.Scrape.Protocols == nil {
+				s.Scrape.Protocols = textProtocols
+			}
+			s.Scrape.Compression, s.Scrape.HonorTimestamps = true, true
 		case TypeHTTPJSON:
-			s.MaxConnectionLifetime = 30 * time.Minute
 		case TypeSQLite:
 			s.MaxResultBytes = 64 << 20
 		default:

@@ -16,7 +16,7 @@ type Query struct {
 	Clock    Clock
 	Policies Policies
 	Requires Requires // requires and server_version: where it is run at all
-	JSON     *JSON    // how an answer of an http_json source becomes rows; nil for others
+	JSON     *JSON    // how an answer of an http_json source becomes rows; nil for others, and for HEAD
 	Metrics  []Metric
 }
 

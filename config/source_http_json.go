@@ -15,7 +15,7 @@ func httpJSONFields() []string {
 // finishHTTPJSON checks an API that answers with JSON. What bounds a result is
 // BodySizeLimit, of which its rows are parts.
 func (s *source) finishHTTPJSON(before int) {
-	s.MaxResultBytes = 0
+	s.MaxConnectionLifetime, s.MaxResultBytes = 0, 0
 	s.finishHTTP(before, "/", "write the URL of the API, such as http://127.0.0.1:9200")
 }
 
@@ -35,14 +35,10 @@ func (s *source) checkRequests() {
 	}
 }
 
-// checkRequest reports a query that an API cannot answer with rows.
+// checkRequest reports a query that an API cannot answer with rows. The request
+// itself is checked by whoever sends it.
 func (s *source) checkRequest(q *query) {
-	head := strings.EqualFold(requestMethod(q.SQL), "HEAD")
-	switch {
-	case head && q.json != nil:
-		q.json.fail(fmt.Sprintf("stands in the query %s, whose answer has no body: it is a HEAD", q.Name),
-			"delete it; the columns are status, content_length, last_modified and seconds")
-	case !head && q.json == nil && q.SQL != "":
+	if head := strings.EqualFold(requestMethod(q.SQL), "HEAD"); !head && q.json == nil && q.SQL != "" {
 		q.at("query").fail(fmt.Sprintf("does not say how the answer becomes rows, and the source %s, which runs the query %s, is of type %s", s.Name, q.Name, s.Type),
 			"write json beside it, such as json: {rows: hits, columns: {name: _id}}; json: {} where the answer is one row")
 	}
