@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +24,8 @@ import (
 // reads files of logins and of TLS again for each request. Its methods are for
 // any goroutine.
 //
-// It has at most as many connections as there were requests at once, and one
-// more for each of them: a request that found none free dials, also if one
-// becomes free before. Idle ones are kept for five minutes.
+// It has at most max_connections connections. Idle ones are kept for five
+// minutes.
 type httpClient struct {
 	source string
 	limit  int64
@@ -36,7 +36,7 @@ type httpClient struct {
 // error is something that no server could mend, such as a certificate file that
 // is not there.
 func newHTTPClient(s config.Source) (*httpClient, error) {
-	client, err := promconfig.NewClientFromConfig(s.HTTP, s.Name, promconfig.WithDialContextFunc(dialer(s.Timeout)))
+	client, err := promconfig.NewClientFromConfig(s.HTTP, s.Name, promconfig.WithDialContextFunc(dialer(s)))
 	if err != nil {
 		return nil, fmt.Errorf("make its HTTP client: %w", err)
 	}
@@ -57,18 +57,57 @@ type asked struct{}
 // hands out tokens. That one is asked in nobody's context and with no limit of
 // its own, while a request waits for it: so its connections last as long as a
 // request may.
-func dialer(timeout time.Duration) promconfig.DialContextFunc {
+func dialer(s config.Source) promconfig.DialContextFunc {
+	may := make(chan struct{}, max(s.MaxConnections, 1))
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if ctx.Value(asked{}) != nil || timeout <= 0 {
+		switch {
+		case ctx.Value(asked{}) != nil:
+			return dialServer(ctx, may, s.Timeout, network, address)
+		case s.Timeout <= 0:
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}
-		deadline := time.Now().Add(timeout)
+		deadline := time.Now().Add(s.Timeout)
 		conn, err := (&net.Dialer{Deadline: deadline}).DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
 		return conn, conn.SetDeadline(deadline)
 	}
+}
+
+// dialServer dials when there is room in may, which the connection takes until
+// it is closed. A request gets a connection that has become free before, and
+// nobody then waits for what is dialed: so it is not waited for longer than wait
+// either.
+func dialServer(ctx context.Context, may chan struct{}, wait time.Duration, network, address string) (net.Conn, error) {
+	if wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	select {
+	case may <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for one of max_connections: %w", ctx.Err())
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		<-may
+		return nil, err
+	}
+	return &cappedConn{Conn: conn, closed: sync.OnceFunc(func() { <-may })}, nil
+}
+
+// cappedConn counts as one of max_connections until it is closed.
+type cappedConn struct {
+	net.Conn
+	closed func()
+}
+
+// Close implements [net.Conn].
+func (c *cappedConn) Close() error {
+	defer c.closed()
+	return c.Conn.Close()
 }
 
 // sameServer lets redirects stay where the operator pointed the agent: what
