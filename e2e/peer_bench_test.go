@@ -20,9 +20,9 @@ import (
 // scrapes its backlog itself, while the receiver is down; the rate and the CPU
 // are those of the time after that, when there is nothing more to scrape.
 func BenchmarkPrometheusCatchUp(b *testing.B) {
-	path := prometheusPath(b)
 	for name, delay := range map[string]time.Duration{"loopback": 0, "50ms": 50 * time.Millisecond} {
 		b.Run(name, func(b *testing.B) {
+			path := prometheusPath(b)
 			var u usage
 			for b.Loop() {
 				r := startNullReceiver(b, delay)

@@ -2,12 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,11 +30,11 @@ import (
 //     agent up to 2,000 and after five seconds at most;
 //   - Prometheus syncs its log when a segment is full, the agent each second.
 //
-// The target's own work is in the process of the benchmark and not counted.
+// The CPU of the target and of the receivers is that of the benchmark itself.
 func BenchmarkScrape(b *testing.B) {
-	path := prometheusPath(b)
 	for name, openMetrics := range map[string]bool{"OpenMetrics": true, "text": false} {
 		b.Run(name, func(b *testing.B) {
+			path := prometheusPath(b)
 			target := startInstrumented(b, openMetrics)
 			for b.Loop() {
 				ours, theirs := &scraper{receiver: startNullReceiver(b, 0)}, &scraper{receiver: startNullReceiver(b, 0)}
@@ -50,11 +50,16 @@ scrape_configs:
     relabel_configs: [{target_label: instance, replacement: "app-0:8080"}]
 remote_write: [{url: %s}]
 `, strings.TrimPrefix(target.URL, "http://"), theirs.receiver.URL))
-				for !ours.measured(b) || !theirs.measured(b) {
+				for !ours.ended || !theirs.ended {
 					time.Sleep(time.Millisecond)
+					ours.measure(b)
+					theirs.measure(b)
 				}
 				if n := sum(ours.metrics(b), "sql2metrics_query_series"); n != instrumentedSeries {
 					b.Errorf("the agent has %v series, want %d", n, instrumentedSeries)
+				}
+				if failed := sum(ours.metrics(b), "sql2metrics_query_errors_total"); failed > 0 {
+					b.Errorf("%v scrapes failed", failed)
 				}
 				ours.report(b, "")
 				theirs.report(b, "Prometheus-")
@@ -82,8 +87,10 @@ const (
 	perScrape          = instrumentedSeries + companions
 )
 
-// measured looks at the receiver and tells whether it has all it is to have.
-func (s *scraper) measured(b *testing.B) bool {
+// measure looks at the receiver, and at what the agent has used so far if it
+// has got there where the measurement begins or ends.
+func (s *scraper) measure(b *testing.B) {
+	b.Helper()
 	samples, wire := float64(s.receiver.samples.Load()), float64(s.receiver.bytes.Load())
 	pid := s.cmd.Process.Pid
 	switch {
@@ -100,7 +107,6 @@ func (s *scraper) measured(b *testing.B) bool {
 	case s.hasExited():
 		b.Fatalf("process %d has exited", pid)
 	}
-	return s.ended
 }
 
 func (s *scraper) perSample() float64 { return s.usage.cpu.Seconds() / s.samples }
@@ -112,9 +118,10 @@ func (s *scraper) report(b *testing.B, whose string) {
 }
 
 // startInstrumented serves what an instrumented program does, by client_golang:
-// 10,000 counters, a quarter of which move from scrape to scrape, 3,000 gauges,
-// a half of which do, and 500 histograms of 14 series, a half of which see one
-// more observation.
+// 10,000 counters, a quarter of which move each second, 3,000 gauges, a half of
+// which do, and 500 histograms of 14 series, a half of which see one more
+// observation. The pages are made beforehand, gzip and all, and begin again
+// after half a minute.
 func startInstrumented(b *testing.B, openMetrics bool) *httptest.Server {
 	var (
 		requests = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -163,15 +170,22 @@ func startInstrumented(b *testing.B, openMetrics bool) *httptest.Server {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(requests, written, depth, load, took)
-	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: openMetrics})
-	var mu sync.Mutex // guards random
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
+	render := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: openMetrics})
+	ask := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	ask.Header.Set("Accept", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+	ask.Header.Set("Accept-Encoding", "gzip")
+	var pages [30]*httptest.ResponseRecorder
+	for i := range pages {
+		pages[i] = httptest.NewRecorder()
+		render.ServeHTTP(pages[i], ask)
 		for _, move := range moves {
 			move()
 		}
-		mu.Unlock()
-		page.ServeHTTP(w, r)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		page := pages[time.Now().Unix()%int64(len(pages))]
+		maps.Copy(w.Header(), page.Header())
+		_, _ = w.Write(page.Body.Bytes())
 	}))
 	b.Cleanup(s.Close)
 	return s
