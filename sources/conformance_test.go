@@ -50,6 +50,7 @@ type database struct {
 var databases = map[string]func(t testing.TB) database{
 	"clickhouse":           clickhouseDatabase,
 	"clickhouse over HTTP": clickhouseHTTPDatabase,
+	"http_json":            httpJSONDatabase,
 	"mysql":                mysqlDatabase,
 	"pgbouncer":            throughBouncer,
 	"postgres":             postgresDatabase,

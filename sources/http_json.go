@@ -50,7 +50,9 @@ func openHTTPJSON(s config.Source, o Options, now func() time.Time) (Source, err
 }
 
 // Query implements [Source]. The end of a request, be it by ctx or by the
-// timeout, closes its connection, which is how an HTTP server learns of it.
+// timeout, closes its connection, which is how an HTTP server learns of it. A
+// GET or HEAD whose connection, kept from an earlier request, ends before any
+// answer is sent again once: mostly it was closed for being idle.
 func (s *httpJSON) Query(ctx context.Context, q config.Query, each func(*Row) error) error {
 	return s.named(ctx, q, func(ctx context.Context) error {
 		request, err := parseJSONRequest(s.source, q)

@@ -110,6 +110,11 @@ func through(t testing.TB, c config.Source, l net.Listener) config.Source {
 	if c.Port, err = strconv.Atoi(port); err != nil {
 		t.Fatal(err)
 	}
+	if c.URL != nil {
+		u := *c.URL
+		u.Host = l.Addr().String()
+		c.URL = &u
+	}
 	return c
 }
 

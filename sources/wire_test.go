@@ -30,7 +30,7 @@ func eachServer(t *testing.T, test func(*testing.T, database)) {
 				d.config = pgSource(shared.Get(t))
 			}
 			d.config.TLS = config.TLS{Mode: "disable"}
-			d.config.MaxConnections, d.config.MaxResultBytes = 1, 1<<20
+			d.config.MaxConnections, d.config.MaxResultBytes, d.config.BodySizeLimit = 1, 1<<20, 1<<20
 			test(t, d)
 		})
 	}
