@@ -41,7 +41,7 @@ func documented(t *testing.T, file string) []*Config {
 
 // TestDocumentedExamples loads what the documentation shows.
 func TestDocumentedExamples(t *testing.T) {
-	for file, least := range map[string]int{"remote-write.md": 7, "configuration.md": 8, "scraping.md": 7} {
+	for file, least := range map[string]int{"remote-write.md": 7, "configuration.md": 9, "scraping.md": 7} {
 		if got := len(documented(t, file)); got < least {
 			t.Errorf("found %d examples in %s, fewer than there were", got, file)
 		}
