@@ -169,16 +169,18 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 			e.floats = append(e.floats, record.RefFloatHistogramSample{Ref: ref, ST: s.ST, T: s.T, FH: s.FH})
 		}
 	}
+	var before *Exemplar // the one taken last
 	for i := range r.Exemplars {
 		s := &r.Exemplars[i]
 		bytes := sampleBytes + int(2*s.Labels.ByteSize()) + l.bytesToIntroduce(s.Series, seg)
-		if bytes > itemBytes || !l.series.takeExemplar(s.Series, s.T, l.round, r) {
+		if bytes > itemBytes || !l.series.takeExemplar(s, before, l.round, r) {
 			refused.Exemplars++
 			continue
 		}
 		if e.full(bytes) {
 			cut()
 		}
+		before = s
 		e.add(s.Series, s.T, true, bytes)
 		e.exemplars = append(e.exemplars, record.RefExemplar{Ref: l.refer(s.Series, seg), T: s.T, V: s.V, Labels: s.Labels})
 	}

@@ -102,9 +102,9 @@ func TestEveryKind(t *testing.T) {
 			{Series: b, ST: 7, T: 100, H: h}, {Series: b, T: 101, FH: fh},
 			{Series: b, T: 101, H: h}, {Series: b, T: 102}, {Series: b, T: 102, H: unknown},
 		},
-		Exemplars: []Exemplar{{Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 95, V: 2}},
+		Exemplars: []Exemplar{{Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 2}, {Series: a, T: 95, V: 2}},
 	}, testStart)
-	if want := (Appended{Appended: Totals{1, 2, 2}, Refused: Totals{1, 3, 1}}); out != want {
+	if want := (Appended{Appended: Totals{1, 2, 3}, Refused: Totals{1, 3, 1}}); out != want {
 		t.Fatalf("%+v, want %+v", out, want)
 	}
 	l.Series(a.Labels(), Metadata{Type: "counter", Help: "A, better."})
@@ -117,7 +117,7 @@ func TestEveryKind(t *testing.T) {
 	if err := r.Next(&f); err != nil {
 		t.Fatal(err)
 	}
-	if f.Counts != (Totals{1, 2, 2}) || f.MinT != 100 || f.MaxT != 101 || f.AppendedAt != testStart.UnixMilli() {
+	if f.Counts != (Totals{1, 2, 3}) || f.MinT != 100 || f.MaxT != 101 || f.AppendedAt != testStart.UnixMilli() {
 		t.Errorf("%+v", f)
 	}
 	if s := f.Samples[0]; s.ST != 5 || s.T != 100 || s.V != 1 {

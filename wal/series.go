@@ -208,16 +208,23 @@ func (t *seriesTable) take(s *Series, at int64, round uint64, r *Round) bool {
 }
 
 // takeExemplar is take for an exemplar: one that was scraped before is the
-// same again.
-func (t *seriesTable) takeExemplar(s *Series, at int64, round uint64, r *Round) bool {
+// same again. A native histogram may have several of one time; before is the one
+// taken last.
+func (t *seriesTable) takeExemplar(e, before *Exemplar, round uint64, r *Round) bool {
+	s := e.Series
 	if s.round != round {
 		s.round, s.pending, s.pendingExemplar = round, s.last, s.lastExemplar
 	}
-	if at <= s.pendingExemplar && !r.again {
+	if e.T <= s.pendingExemplar && !e.beside(before) && !r.again {
 		return false
 	}
-	s.pendingExemplar = at
+	s.pendingExemplar = e.T
 	return true
+}
+
+// beside tells whether two exemplars of one series and time are not the same.
+func (e *Exemplar) beside(o *Exemplar) bool {
+	return o != nil && o.Series == e.Series && o.T == e.T && (o.V != e.V || !labels.Equal(o.Labels, e.Labels))
 }
 
 func (s *Series) refMetadata() record.RefMetadata {

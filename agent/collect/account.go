@@ -18,7 +18,7 @@ const (
 	failedBusy    failure = "busy"           // no connection became free: all were running other queries of the source
 	failedTimeout failure = "timeout"        // the query ran into its timeout
 	failedQuery   failure = "query"          // the server refused the query or broke off; its exposition is malformed
-	failedLimit   failure = "limit"          // the result has more rows or samples than on_limit: drop takes
+	failedLimit   failure = "limit"          // the result has more rows or samples than on_limit: drop takes, or a page more than its source allows
 	failedPartial failure = "partial"        // in some of the source's databases; the rows of the others were used
 	failedAppend  failure = "append"         // the log could not be written
 	clockBack     failure = "clock_back"     // nothing was run; counted among the skipped ticks
@@ -33,6 +33,7 @@ func classify(err error) failure {
 	var busy *sources.BusyError
 	var unwritten *appendError
 	var over *limitError
+	var overPage *pageLimitError
 	var partial *sources.PartialError
 	var closed *sources.NotApplicableError
 	switch {
@@ -46,7 +47,7 @@ func classify(err error) failure {
 		return failedBusy
 	case errors.Is(err, context.DeadlineExceeded):
 		return failedTimeout
-	case errors.As(err, &over):
+	case errors.As(err, &over), errors.As(err, &overPage):
 		return failedLimit
 	case errors.As(err, &unwritten):
 		return failedAppend

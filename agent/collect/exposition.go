@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
-	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
-	"sql2metrics/wal"
+	"sql2metrics/config"
 )
 
 // maxAhead is how far in the future a sample's own time may lie, as in
@@ -23,25 +20,29 @@ import (
 const maxAhead = 10 * time.Minute
 
 // exposition turns what one target exposes into samples of the round, page
-// after page. What it knows of a line it keeps by the line's bytes, so that a
-// series that was on the page before costs one look-up and allocates nothing.
+// after page, by the order of checks that Prometheus has. What it knows of a
+// line it keeps by the line's bytes, so that a series that was on the page
+// before costs one comparison and allocates nothing.
 type exposition struct {
 	source string
-	target target
+	rules  *config.Scrape
 	values *values
 	refusals
-	lines lines
+	lines     lines
+	exemplars exemplars
+	finest    int32 // schema of native histograms
 
 	symbols *labels.SymbolTable
-	about   metadata   // of the family the parser is in
-	family  *exposed   // likewise
-	none    exposed    // the family of lines before all metadata
-	starts  []starting // for each sample of values.round
-	aside   []starting // for each of values.timed
-	newest  []freshest // for each exemplar of the round
-	example exemplar.Exemplar
+	about   metadata  // of the family the parser is in
+	family  *exposed  // likewise
+	none    exposed   // the family of lines before all metadata
+	starts  startings // of values.round
+	aside   startings // of values.timed
 	lset    labels.Labels
 	read    bool // the page was not empty
+
+	limited int   // samples that count for sample_limit
+	over    error // what the page fails for when it has been read
 
 	// What Prometheus reports of a scrape.
 	scraped int // samples on the page
@@ -49,21 +50,11 @@ type exposition struct {
 	added   int // series that were not on the page before
 }
 
-// starting is the start timestamp of a sample: as the parser has it, or of the
-// metric it belongs to, once the _created line has been read.
-type starting struct {
-	at int64
-	of *start
-}
-
-// freshest is an exemplar of the round and the series it would be the newest of.
-type freshest struct {
-	series   *scraped
-	exemplar exemplar.Exemplar
-}
-
-func newExposition(source string, t target, v *values) *exposition {
-	return &exposition{source: source, target: t, values: v, lines: newLines(t, v), symbols: labels.NewSymbolTable()}
+func newExposition(source string, t target, rules *config.Scrape, v *values) *exposition {
+	return &exposition{
+		source: source, rules: rules, values: v, lines: newLines(t, rules, v),
+		finest: finestSchema(rules.MinBucketFactor), symbols: labels.NewSymbolTable(),
+	}
 }
 
 // begin comes before each scrape.
@@ -71,8 +62,9 @@ func (x *exposition) begin() {
 	x.lines.begin()
 	x.about.reset(nil)
 	x.family = &x.none
-	x.starts, x.aside, x.newest = x.starts[:0], x.aside[:0], x.newest[:0]
-	x.read = false
+	x.starts.reset()
+	x.aside.reset()
+	x.read, x.limited, x.over = false, 0, nil
 	x.scraped, x.kept, x.added = 0, 0, 0
 }
 
@@ -84,25 +76,49 @@ func (x *exposition) parse(body []byte, contentType string, now time.Time) error
 		return nil
 	}
 	x.read = true
-	p, err := textparse.New(body, contentType, x.symbols, textparse.ParserOptions{})
+	p, err := x.parser(body, contentType)
 	if err != nil {
-		return fmt.Errorf("scrape source %s: its Content-Type %q is not one of metrics, such as text/plain; version=0.0.4: correct the url", x.source, contentType)
+		return err
 	}
-	_, x.lines.openMetrics = p.(*textparse.OpenMetricsParser)
 	latest := now.Add(maxAhead).UnixMilli()
 	for {
 		entry, err := p.Next()
 		if errors.Is(err, io.EOF) {
-			x.setStarts()
-			return nil
-		}
-		if err == nil {
-			err = x.entry(p, entry, latest)
+			break
 		}
 		if err != nil {
-			return fmt.Errorf("scrape source %s: parse the page: %w", x.source, err)
+			return fmt.Errorf("scrape source %s: parse the page: %s", x.source, brief(err.Error()))
+		}
+		if err := x.entry(p, entry, latest); err != nil {
+			return fmt.Errorf("scrape source %s: %w", x.source, err)
 		}
 	}
+	if x.over != nil {
+		return fmt.Errorf("scrape source %s: %w", x.source, x.over)
+	}
+	x.starts.set(&x.values.round, x.values.number)
+	x.aside.set(&x.values.timed, x.values.number)
+	return nil
+}
+
+// parser returns the one for a page of that type.
+func (x *exposition) parser(body []byte, contentType string) (textparse.Parser, error) {
+	// The conversion to native histograms is put around the parsers of texts
+	// here, so that one can see which it is.
+	p, err := textparse.New(body, contentType, x.symbols, textparse.ParserOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("scrape source %s: its Content-Type %q is not one of metrics, such as text/plain; version=0.0.4: correct the url, or write fallback_scrape_protocol", x.source, contentType)
+	}
+	s := x.rules
+	_, x.lines.openMetrics = p.(*textparse.OpenMetricsParser)
+	_, x.lines.protobuf = p.(*textparse.ProtobufParser)
+	switch {
+	case x.lines.protobuf:
+		return textparse.NewProtobufParser(body, !s.NativeHistograms, s.ClassicHistograms, s.ConvertToNHCB, false, x.symbols), nil
+	case s.ConvertToNHCB:
+		return textparse.NewNHCBParser(p, x.symbols, s.ClassicHistograms, false), nil
+	}
+	return p, nil
 }
 
 func (x *exposition) entry(p textparse.Parser, entry textparse.Entry, latest int64) error {
@@ -126,134 +142,156 @@ func (x *exposition) entry(p textparse.Parser, entry textparse.Entry, latest int
 	return nil
 }
 
-// sample takes one reading into the round.
+// sample takes one reading into the round. An error fails the page.
 func (x *exposition) sample(p textparse.Parser, r reading, latest int64) error {
 	if x.about.fresh {
 		x.family = x.lines.describe(&x.about)
 	}
-	l, known := x.lines.find(r.raw, x.family)
-	if l == nil {
+	if !x.rules.HonorTimestamps {
+		r.at = nil
+	}
+	l, again := x.lines.find(r.raw)
+	known := l != nil
+	var c candidate
+	if !known || !x.lines.current(l, x.family, r.native) {
 		p.Labels(&x.lset)
 		var err error
-		if l, err = x.lines.learn(r.raw, x.lset, x.family); err != nil {
+		if c, err = x.lines.resolve(r.raw, x.lset, x.family); err != nil {
 			x.scraped++
+			x.fail(err)
 			return err
 		}
-		if l == nil {
-			x.scraped++
-			x.offer(1)
-			x.refuseAs(overSeriesLimit, 1)
-			return nil
+		if l = nil; c.created || c.log.IsEmpty() {
+			if l, err = x.lines.learn(r.raw, &c, x.family, r.native); err != nil {
+				return err
+			}
 		}
 	}
-	if l.series == nil {
+	if l != nil && l.series == nil && l.start != nil {
 		l.start.set(x.values.number, r.v)
 		return nil
 	}
 	x.scraped++
-	x.kept++
 	x.offer(1)
+	if l != nil && l.series == nil {
+		x.refuse(refusedRelabel, 1)
+		return nil
+	}
+	if err := x.admit(p, l, &c, r, again, known, latest); err != nil {
+		return err
+	}
+	x.kept++
+	return nil
+}
+
+// admit takes a reading into the round if nothing speaks against it. l is nil if
+// its line has to be learnt first: Prometheus keeps no line of a sample that it
+// refuses.
+func (x *exposition) admit(p textparse.Parser, l *line, c *candidate, r reading, again, known bool, latest int64) error {
+	if again && r.at == nil {
+		x.duplicate(r)
+		return nil
+	}
+	if fits, err := x.fits(&r, known); !fits {
+		return err
+	}
 	if r.at != nil && *r.at > latest {
 		if x.refuse(refusedFuture, 1) {
-			x.explain(refusedFuture, fmt.Errorf("the own time of %s is more than %s ahead: the clock of its host is wrong, or the unit of the time", r.raw, maxAhead))
+			x.explain(refusedFuture, fmt.Errorf("the own time of %s is more than %s ahead: the clock of its host is wrong, or the unit of the time", brief(r.raw), maxAhead))
 		}
 		return nil
 	}
-	if !known {
-		x.added++
+	if err := x.valid(r); err != nil {
+		return err
 	}
+	if l == nil {
+		var err error
+		if l, err = x.lines.learn(r.raw, c, x.family, r.native); err != nil {
+			x.refuse(refusedInvalidLabel, 1)
+			return err
+		}
+		if l == nil {
+			x.refuseAs(overSeriesLimit, 1)
+			return nil
+		}
+	}
+	x.take(p, l, r, known)
+	return nil
+}
+
+func (x *exposition) take(p textparse.Parser, l *line, r reading, known bool) {
 	s := starting{of: l.start}
 	if !x.lines.openMetrics {
 		s.at = p.StartTimestamp()
 	}
+	at := x.values.stamp
 	switch {
 	case r.at != nil:
+		at = *r.at
 		x.addTimed(l.series, r, s)
 	case !x.add(l.series, r, s):
-		if x.refuse(refusedDuplicate, 1) {
-			x.explain(refusedDuplicate, fmt.Errorf("the page has %s twice and the first one counts", r.raw))
-		}
-		return nil
+		x.duplicate(r)
+		return
 	}
 	x.use(1)
-	x.exemplars(p, l.series, r)
-	return nil
+	if !known && x.over == nil {
+		x.added++
+	}
+	x.exemplars.take(p, l.series, at, r.native, &x.values.round)
+}
+
+func (x *exposition) duplicate(r reading) {
+	if x.refuse(refusedDuplicate, 1) {
+		x.explain(refusedDuplicate, fmt.Errorf("the page has %s twice and the first one counts", brief(r.raw)))
+	}
 }
 
 func (x *exposition) add(s *scraped, r reading, start starting) bool {
 	if r.native {
-		return x.values.addHistogram(&s.series, start.at, r.h, r.fh)
+		if !x.values.addHistogram(&s.series, 0, r.h, r.fh) {
+			return false
+		}
+		x.starts.histograms = append(x.starts.histograms, start)
+		return true
 	}
 	if !x.values.add(&s.series, r.v) {
 		return false
 	}
-	x.starts = append(x.starts, start)
+	x.starts.samples = append(x.starts.samples, start)
 	return true
 }
 
+// addTimed puts a sample with its own time beside the round, unless the log has
+// it from an earlier page.
 func (x *exposition) addTimed(s *scraped, r reading, start starting) {
+	p := point{series: &s.series, v: r.v, h: r.h, fh: r.fh}
+	if x.rules.TrackTimestampsStaleness {
+		x.values.track(p)
+	} else {
+		x.values.show(p)
+	}
 	switch {
+	case s.lastTimed.is(*r.at, p):
 	case r.native:
-		x.values.addTimedHistogram(&s.series, start.at, *r.at, r.h, r.fh)
-	case s.lastTimed.is(*r.at, r.v):
-		x.values.show(&s.series, r.v)
+		x.values.sendHistogram(&s.series, *r.at, r.h, r.fh)
+		x.aside.histograms = append(x.aside.histograms, start)
 	default:
-		x.values.addTimed(&s.series, *r.at, r.v)
-		x.aside = append(x.aside, start)
+		x.values.send(&s.series, *r.at, r.v)
+		x.aside.samples = append(x.aside.samples, start)
 	}
 }
 
-// setStarts gives the samples their start timestamps, at the end: the _created
-// lines of OpenMetrics come behind what they tell about. Prometheus looks
-// ahead for them from each sample, which takes the square of the time in a
-// family that has none.
-func (x *exposition) setStarts() {
-	set := func(samples []wal.Sample, starts []starting) {
-		for i, s := range starts {
-			if s.of != nil && s.of.round == x.values.number {
-				s.at = s.of.at
-			}
-			samples[i].ST = s.at
-		}
+// is tells whether a sample is the one that was appended last.
+func (t timed) is(at int64, p point) bool {
+	switch {
+	case !t.set || t.at != at || p.native() != t.native():
+		return false
+	case p.h != nil:
+		return p.h.Equals(t.h)
+	case p.fh != nil:
+		return p.fh.Equals(t.fh)
 	}
-	set(x.values.round.Samples, x.starts)
-	set(x.values.timed.Samples, x.aside)
-}
-
-// exemplarRunes is how long an exemplar's labels may be, by the specification
-// of OpenMetrics; receivers refuse longer ones.
-const exemplarRunes = exemplar.ExemplarMaxLabelSetLength
-
-// exemplars adds those of a sample that its series has not had before. One
-// without a time gets that of the sample.
-func (x *exposition) exemplars(p textparse.Parser, s *scraped, r reading) {
-	first := len(x.newest)
-	for x.example = (exemplar.Exemplar{}); p.Exemplar(&x.example); x.example = (exemplar.Exemplar{}) {
-		e := x.example
-		if !e.HasTs {
-			if r.native {
-				continue // Prometheus has no means to know it again
-			}
-			e.Ts = x.values.stamp
-			if r.at != nil {
-				e.Ts = *r.at
-			}
-		}
-		if runes(e.Labels) <= exemplarRunes && !s.had(e) {
-			x.newest = append(x.newest, freshest{s, e})
-		}
-	}
-	slices.SortFunc(x.newest[first:], func(a, b freshest) int { return exemplar.Compare(a.exemplar, b.exemplar) })
-	for _, n := range x.newest[first:] {
-		x.values.round.Exemplars = append(x.values.round.Exemplars, wal.Exemplar{
-			Series: s.handle, T: n.exemplar.Ts, V: n.exemplar.Value, Labels: n.exemplar.Labels,
-		})
-	}
-}
-
-func runes(lset labels.Labels) (n int) {
-	lset.Range(func(l labels.Label) { n += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value) })
-	return n
+	return math.Float64bits(p.v) == math.Float64bits(t.v)
 }
 
 // end comes after the round has been appended, or abandoned. A good one is
@@ -261,12 +299,13 @@ func runes(lset labels.Labels) (n int) {
 func (x *exposition) end(good bool) {
 	if good {
 		for _, s := range x.values.timed.Samples {
-			x.lines.series[s.Series].lastTimed = timed{s.T, math.Float64bits(s.V), true}
+			x.lines.series[s.Series].lastTimed = timed{s.T, true, point{v: s.V}}
 		}
-		for _, n := range x.newest {
-			n.series.lastExemplar = n.exemplar
+		for _, s := range x.values.timed.Histograms {
+			x.lines.series[s.Series].lastTimed = timed{s.T, true, point{h: s.H, fh: s.FH}}
 		}
 	}
+	x.exemplars.end(good)
 	x.lines.end(good && x.read)
 }
 

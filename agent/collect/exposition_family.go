@@ -41,12 +41,11 @@ func (f *exposed) base() string {
 // has tells whether a series of that name belongs to the family. Metadata
 // lines are optional, and a series without any may follow another family.
 func (f *exposed) has(name string) bool {
-	suffix, ok := strings.CutPrefix(name, f.base())
-	if !ok {
+	if !strings.HasPrefix(name, f.name) {
 		return false
 	}
-	allowed := suffixes[f.meta.Type]
-	return suffix == "" || slices.Contains(allowed, suffix)
+	suffix := name[len(f.base()):]
+	return suffix == "" || slices.Contains(suffixes[f.meta.Type], suffix)
 }
 
 // starts tells whether the family's metrics may have a start timestamp.

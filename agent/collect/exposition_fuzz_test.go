@@ -23,7 +23,7 @@ func FuzzExposition(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind string, body []byte) {
 		v := &values{log: openLog(t)}
-		x := newExposition("db", newTarget("pg", "h:1", labels.FromStrings("team", "shop")), v)
+		x := newExposition("db", newTarget("pg", "h:1", labels.FromStrings("team", "shop")), scrapedSource().Scrape, v)
 		for round := range 2 {
 			tick := t0.Add(time.Duration(round) * time.Second)
 			v.begin(tick)

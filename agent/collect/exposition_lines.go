@@ -2,13 +2,13 @@ package collect
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"sql2metrics/config"
 	"sql2metrics/wal"
 )
 
@@ -22,16 +22,27 @@ type reading struct {
 	fh     *histogram.FloatHistogram
 }
 
-// line is one spelling of a series on the page.
+// line is one spelling of a series on the page. One of neither a series nor a
+// start is of a series that metric_relabel_configs drop.
 type line struct {
-	series *scraped // nil: a _created line, which tells start of others
-	start  *start   // of the metric; nil where none can be told
-	round  uint64   // the last one it was read in
+	raw    string
+	series *scraped
+	start  *start // of the metric, nil where none can be told; without a series: the line tells it
+	round  uint64 // the last one it was read in
+	next   *line  // came after it when it last was read; nil: none is known
+	gone   bool   // it has been dropped
 
-	// What it was learnt under. Under other metadata it may be another thing.
+	// What it was learnt under. Under other circumstances it may be another
+	// thing.
+	spelling
 	family  *exposed
 	version uint64
 }
+
+// spelling tells apart the same bytes for different series: those of a page in
+// protobuf, where they are names and values put together, and those that the
+// parser made up for a native histogram.
+type spelling struct{ protobuf, native bool }
 
 // scraped is a series of the target. It lives as long as a page has a line of
 // it.
@@ -40,60 +51,43 @@ type scraped struct {
 	spellings    int
 	lastTimed    timed
 	lastExemplar exemplar.Exemplar
+	exemplary    bool // it has had an exemplar
 }
 
 // timed is a sample with its own time, as it was last appended.
 type timed struct {
-	at   int64
-	bits uint64
-	set  bool
-}
-
-func (t timed) is(at int64, v float64) bool {
-	return t.set && t.at == at && t.bits == math.Float64bits(v)
-}
-
-// had tells whether an exemplar was on the page before. Targets show one until
-// they have a newer.
-func (s *scraped) had(e exemplar.Exemplar) bool {
-	return e.Equals(s.lastExemplar) || e.HasTs && s.lastExemplar.HasTs && e.Ts <= s.lastExemplar.Ts
-}
-
-// start is the start timestamp of one metric: of a counter, or of all series
-// of a histogram or a summary.
-type start struct {
-	key   string
-	users int // lines
-	round uint64
-	at    int64 // Unix milliseconds, in that round
-}
-
-// set takes the value of a _created line.
-func (s *start) set(round uint64, seconds float64) {
-	s.round, s.at = round, int64(math.Round(seconds*1000))
+	at  int64
+	set bool
+	point
 }
 
 // lines is what is known of the pages of one target.
 type lines struct {
-	target      target
-	values      *values
-	openMetrics bool // the page being read
+	target target
+	rules  *config.Scrape
+	values *values
 
 	known    map[string]*line
 	series   map[*wal.Series]*scraped
 	starts   map[string]*start
 	families map[string]*exposed
 
+	// Of the page being read.
+	protobuf     bool
+	openMetrics  bool
 	round        uint64
-	seen         int // lines in this round
+	before       *line // the newest one read
+	first        line  // stands before all others
+	seen         int   // lines
 	seenFamilies int
-	good         int     // lines in the last good round
-	replaced     []*line // by others of the same bytes in this round
+	replaced     []*line // by others of the same bytes
+
+	good int // lines in the last good round
 }
 
-func newLines(t target, v *values) lines {
+func newLines(t target, rules *config.Scrape, v *values) lines {
 	return lines{
-		target: t, values: v,
+		target: t, rules: rules, values: v,
 		known:    map[string]*line{},
 		series:   map[*wal.Series]*scraped{},
 		starts:   map[string]*start{},
@@ -103,77 +97,117 @@ func newLines(t target, v *values) lines {
 
 func (ls *lines) begin() {
 	ls.round, ls.seen, ls.seenFamilies = ls.values.number, 0, 0
+	ls.before = &ls.first
 }
 
-// find returns the line of those bytes under that family, or nil; known tells
-// whether there is one at all.
-func (ls *lines) find(raw []byte, f *exposed) (l *line, known bool) {
-	l = ls.known[string(raw)]
-	if l == nil {
-		return nil, false
+// find returns the line of those bytes, or nil, and whether the page had it
+// before. Most pages have the lines of the page before in their order, so that
+// comparing with the next one is all.
+func (ls *lines) find(raw []byte) (l *line, again bool) {
+	l = ls.before.next
+	if l == nil || l.gone || l.raw != string(raw) {
+		if l = ls.known[string(raw)]; l == nil {
+			return nil, false
+		}
+		ls.before.next = l
 	}
-	if l.family != f || l.version != f.version {
-		return nil, true
+	ls.before = l
+	if l.round == ls.round {
+		return l, true
 	}
-	if l.round != ls.round {
-		l.round = ls.round
-		ls.seen++
-	}
-	return l, true
+	l.round = ls.round
+	ls.seen++
+	return l, false
 }
 
-// learn makes the line with those bytes and labels; nil if it is of a series
-// that would be one too many for the agent.
-func (ls *lines) learn(raw []byte, lset labels.Labels, f *exposed) (*line, error) {
-	name := lset.Get(model.MetricNameLabel)
+// current tells whether a line is what it was learnt as.
+func (ls *lines) current(l *line, f *exposed, native bool) bool {
+	return l.family == f && l.version == f.version && l.spelling == spelling{ls.protobuf, native}
+}
+
+// candidate is a series that the page has, before it is known whether it is
+// taken.
+type candidate struct {
+	exposed labels.Labels
+	log     labels.Labels // empty: it is dropped
+	page    labels.Labels
+	family  family
+	created bool // it is the line that tells a start timestamp
+}
+
+// resolve says what a line with those labels is of. An error fails the page.
+func (ls *lines) resolve(raw []byte, lset labels.Labels, f *exposed) (c candidate, err error) {
+	c.exposed = lset
+	if ls.openMetrics && f.starts() && lset.Get(model.MetricNameLabel) == f.base()+"_created" {
+		c.created = true
+		return c, nil
+	}
+	c.log, c.page = ls.target.scraped(lset, ls.rules)
+	if c.log.IsEmpty() {
+		return c, nil
+	}
+	name := c.log.Get(model.MetricNameLabel)
 	if name == "" {
-		return nil, fmt.Errorf("%s has no metric name", raw)
+		return c, fmt.Errorf("%s has no metric name: correct metric_relabel_configs, or what the target exposes", brief(raw))
 	}
-	l := &line{round: ls.round, family: f, version: f.version}
-	starts := ls.openMetrics && f.starts()
-	if starts && name == f.base()+"_created" {
-		l.start = ls.start(f, lset)
-	} else {
-		inLog, onPage := ls.target.override(lset)
-		if !inLog.IsValid(model.UTF8Validation) {
-			return nil, fmt.Errorf("%s is not UTF-8", raw)
+	if !c.log.IsValid(model.UTF8Validation) {
+		return c, fmt.Errorf("%s is not UTF-8", brief(raw))
+	}
+	if err := overLabels(c.log, ls.rules.LabelLimits); err != nil {
+		return c, &pageLimitError{err, "drop it by metric_relabel_configs, or raise the limit"}
+	}
+	c.family.name = name
+	// Prometheus gives up the metadata of a whole family at the first series
+	// that is not of it, as one that relabelling has renamed. Here the others
+	// keep it.
+	if f.has(name) {
+		c.family.meta = f.meta
+	}
+	return c, nil
+}
+
+// learn makes the line of a candidate; nil if that is of a series that would be
+// one too many for the agent.
+func (ls *lines) learn(raw []byte, c *candidate, f *exposed, native bool) (*line, error) {
+	l := &line{round: ls.round, spelling: spelling{ls.protobuf, native}, family: f, version: f.version}
+	switch {
+	case c.created:
+		l.start = ls.start(f, c.exposed)
+	case !c.log.IsEmpty():
+		if label, twice := c.log.HasDuplicateLabelNames(); twice {
+			return nil, fmt.Errorf("%s has the label %s twice", brief(raw), label)
 		}
-		if label, twice := inLog.HasDuplicateLabelNames(); twice {
-			return nil, fmt.Errorf("%s has the label %s twice", raw, label)
-		}
-		var meta wal.Metadata
-		if f.has(name) {
-			meta = f.meta
-		}
-		if l.series = ls.take(inLog, onPage, family{name, meta}); l.series == nil {
+		if l.series = ls.take(c); l.series == nil {
 			return nil, nil
 		}
-		if starts && f.has(name) {
-			l.start = ls.start(f, lset)
+		if ls.openMetrics && f.starts() && f.has(c.exposed.Get(model.MetricNameLabel)) {
+			l.start = ls.start(f, c.exposed)
 		}
 	}
-	old := ls.known[string(raw)]
-	if old != nil {
+	if old := ls.known[string(raw)]; old != nil {
 		ls.replaced = append(ls.replaced, old)
-	}
-	if old == nil || old.round != ls.round {
+		l.raw, l.next, old.gone = old.raw, old.next, true
+	} else {
+		l.raw = string(raw)
 		ls.seen++
 	}
-	ls.known[string(raw)] = l
+	ls.known[l.raw] = l
+	ls.before.next, ls.before = l, l
 	return l, nil
 }
 
-// take returns the series with those labels, which may have another spelling
+// take returns the series of a candidate, which may have another spelling
 // already; nil if it is new and one too many.
-func (ls *lines) take(inLog, onPage labels.Labels, f family) *scraped {
-	handle := ls.values.log.Series(inLog, f.meta)
+func (ls *lines) take(c *candidate) *scraped {
+	f := c.family
+	handle := ls.values.log.Series(c.log, f.meta)
 	s := ls.series[handle]
-	if s == nil && !ls.values.limit.take(inLog) {
+	if s == nil && !ls.values.limit.take(c.log) {
 		ls.values.log.Release(handle)
 		return nil
 	}
 	if s == nil {
-		s = &scraped{series: series{family: &f, handle: handle, page: onPage}}
+		s = &scraped{series: series{family: &f, handle: handle, page: c.page}}
 		ls.series[handle] = s
 	} else {
 		ls.values.log.Release(handle)
@@ -182,26 +216,6 @@ func (ls *lines) take(inLog, onPage labels.Labels, f family) *scraped {
 		}
 	}
 	s.spellings++
-	return s
-}
-
-// start returns the start timestamp of the metric that a line belongs to: its
-// name and the labels that all its lines have.
-func (ls *lines) start(f *exposed, lset labels.Labels) *start {
-	lb := labels.NewBuilder(lset).Del(model.MetricNameLabel)
-	switch f.meta.Type {
-	case model.MetricTypeHistogram:
-		lb.Del(model.BucketLabel)
-	case model.MetricTypeSummary:
-		lb.Del(model.QuantileLabel)
-	}
-	key := f.base() + "\xff" + string(lb.Labels().Bytes(nil))
-	s := ls.starts[key]
-	if s == nil {
-		s = &start{key: key}
-		ls.starts[key] = s
-	}
-	s.users++
 	return s
 }
 
@@ -238,6 +252,7 @@ func (ls *lines) end(good bool) {
 
 // drop gives back what a line held.
 func (ls *lines) drop(l *line) {
+	l.gone, l.next = true, nil
 	if s := l.series; s != nil {
 		if s.spellings--; s.spellings == 0 {
 			delete(ls.series, s.handle)

@@ -272,7 +272,7 @@ h_sum{} 3`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newScrapeRig(t, textPage(c.page))
-			r.Scrape.exposition.target, r.Scrape.exposition.lines.target = target{}, target{}
+			r.Scrape.exposition.lines.target = target{}
 			r.stepAt(t0)
 			page := NewPage(prometheus.NewRegistry(), prometheus.NewRegistry())
 			page.Show(r.Scrape)

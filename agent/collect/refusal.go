@@ -23,6 +23,7 @@ const (
 	refusedLimit                          // came behind row_limit or sample_limit
 	refusedFuture                         // its own time is too far ahead
 	refusedOld                            // its own time is older than max_age
+	refusedRelabel                        // metric_relabel_configs drop it
 	refusedNotNewer                       // its own time is not after what was sent of the series
 	refusedTime                           // the log has a sample of the series that is not older
 	reasons
@@ -30,7 +31,7 @@ const (
 
 var reasonNames = [reasons]string{
 	"null", "unparsable", "duplicate", "missing_column", "invalid_label", "label_limit", "series_limit",
-	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "invalid_summary", "limit", "future", "max_age", "not_newer", "time",
+	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "invalid_summary", "limit", "future", "max_age", "metric_relabel", "not_newer", "time",
 }
 
 // String returns the label value.

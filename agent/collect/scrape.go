@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 
 	"sql2metrics/config"
 	"sql2metrics/sources"
@@ -35,9 +34,12 @@ type ScrapeOptions struct {
 type Scrape struct {
 	source     string
 	client     *sources.Exposition
+	rules      *config.Scrape
+	timeout    time.Duration
 	values     values
 	exposition *exposition
-	companions []*wal.Series // in the order of companionFamilies
+	companions []*wal.Series           // up and the scrape_* series
+	measures   []func(*Scrape) float64 // their values
 
 	account
 	loop  loop
@@ -47,34 +49,11 @@ type Scrape struct {
 
 	lastStamp   int64         // of the newest round, Unix milliseconds
 	took        time.Duration // by the newest scrape
+	size        int           // of its page, in bytes; -1: over the limit
+	health      float64       // what up says of it
 	prepared    bool          // values has a round that Prepare collected
 	first       error         // why that is a failed one
 	accompanied atomic.Bool   // companions have samples
-}
-
-// companionFamilies are the series that go with each scrape, as Prometheus
-// describes them.
-var companionFamilies = []family{
-	{"up", wal.Metadata{
-		Type: model.MetricTypeGauge, Unit: "targets",
-		Help: "Health of the scrape target. 1 means the target is healthy, 0 if the scrape failed.",
-	}},
-	{"scrape_duration_seconds", wal.Metadata{
-		Type: model.MetricTypeGauge, Unit: "seconds",
-		Help: "Duration of the last scrape in seconds.",
-	}},
-	{"scrape_samples_scraped", wal.Metadata{
-		Type: model.MetricTypeGauge, Unit: "samples",
-		Help: "Number of samples last scraped.",
-	}},
-	{"scrape_samples_post_metric_relabeling", wal.Metadata{
-		Type: model.MetricTypeGauge, Unit: "samples",
-		Help: "Number of samples remaining after metric relabeling was applied.",
-	}},
-	{"scrape_series_added", wal.Metadata{
-		Type: model.MetricTypeGauge, Unit: "series",
-		Help: "Number of series in the last scrape.",
-	}},
 }
 
 // NewScrape returns a worker that has not run yet. Close it when it has
@@ -85,6 +64,7 @@ func NewScrape(o ScrapeOptions) *Scrape {
 	s := &Scrape{
 		source: name,
 		client: o.Exposition,
+		rules:  o.Source.Scrape, timeout: o.Source.Timeout,
 		values: values{log: o.Log, limit: o.Limit.share()},
 		account: account{
 			what:    "scrape",
@@ -99,10 +79,14 @@ func NewScrape(o ScrapeOptions) *Scrape {
 		lastStamp: o.Log.Floor(),
 	}
 	s.values.entry.book = o.Metrics.books.open(o.Log, bookName{source: name, query: bookScrape}, &s.values)
-	s.exposition = newExposition(name, t, &s.values)
-	for _, f := range companionFamilies {
-		lset, _ := t.attach(f.name, labels.NewBuilder(labels.EmptyLabels()))
-		s.companions = append(s.companions, o.Log.Series(lset, f.meta))
+	s.exposition = newExposition(name, t, s.rules, &s.values)
+	all := usualCompanions
+	if s.rules.ExtraMetrics {
+		all = slices.Concat(usualCompanions, extraCompanions)
+	}
+	for _, c := range all {
+		s.companions = append(s.companions, o.Log.Series(t.report(c.name), c.meta))
+		s.measures = append(s.measures, c.value)
 	}
 	return s
 }
@@ -154,6 +138,7 @@ func (s *Scrape) collect(ctx context.Context, tick time.Time) error {
 	s.exposition.begin()
 	start := s.clock()
 	body, contentType, err := s.client.Scrape(ctx)
+	s.size = bodySize(body, err)
 	if err == nil {
 		err = s.exposition.parse(body, contentType, start)
 	}
@@ -204,23 +189,6 @@ func (s *Scrape) commit(tick time.Time, err error) error {
 		s.metrics.lastSuccess.Set(seconds(tick))
 	}
 	return err
-}
-
-// accompany puts up and the scrape_* series into the round. They are not
-// among its values: they are never absent, and the page leaves them to
-// whoever scrapes it.
-func (s *Scrape) accompany(up bool) {
-	s.accompanied.Store(true)
-	x := s.exposition
-	var health float64
-	if up {
-		health = 1
-	}
-	s.up.Set(health)
-	s.values.beside = len(s.companions)
-	for i, v := range [...]float64{health, s.took.Seconds(), float64(x.scraped), float64(x.kept), float64(x.added)} {
-		s.values.round.Samples = append(s.values.round.Samples, wal.Sample{Series: s.companions[i], T: s.values.stamp, V: v})
-	}
 }
 
 // points implements [Shown].

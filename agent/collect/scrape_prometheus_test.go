@@ -11,6 +11,9 @@ func soon(seconds float64) string {
 	return fmt.Sprintf("%.3f", float64(time.Now().Unix())+seconds)
 }
 
+// soonMillis is likewise Unix milliseconds.
+func soonMillis(seconds int64) int64 { return (time.Now().Unix() + seconds) * 1000 }
+
 func TestScrapesLikePrometheus(t *testing.T) {
 	compareScrapes(t, map[string]sideBySide{
 		"text": {pages: []page{textPage(`# HELP orders Orders.

@@ -37,6 +37,9 @@ type sideBySide struct {
 	// Prometheus has read of a page that then fails it takes for stored, and so
 	// marks series of the page before too late, and such as it has never stored.
 	unmarked []int
+	// undescribed are the beginnings of series without metadata in Prometheus,
+	// which gives up that of a family at the first series that is not of it.
+	undescribed []string
 }
 
 // compareScrapes lets Prometheus's own scrape loop and a Scrape read the same
@@ -80,6 +83,11 @@ func compareScrapes(t *testing.T, cases map[string]sideBySide) {
 // compared are the lines of what was stored of a page that are to be equal.
 func (c sideBySide) compared(page int, stored string) []string {
 	lines := strings.Split(stored, "\n")
+	for i, l := range lines {
+		if slices.ContainsFunc(c.undescribed, func(name string) bool { return strings.HasPrefix(l, name) }) {
+			lines[i], _, _ = strings.Cut(l, " (")
+		}
+	}
 	if !slices.Contains(c.unmarked, page+1) {
 		return lines
 	}

@@ -233,7 +233,7 @@ func BenchmarkScrape(b *testing.B) {
 	body := []byte(largePage(10_000) + "# EOF\n")
 	kind := openMetrics("").kind
 	v := &values{log: openLog(b)}
-	x := newExposition("db", newTarget("pg", "h:1", labels.FromStrings("team", "shop")), v)
+	x := newExposition("db", newTarget("pg", "h:1", labels.FromStrings("team", "shop")), scrapedSource().Scrape, v)
 	tick := time.Now()
 	step := func() {
 		tick = tick.Add(time.Second)

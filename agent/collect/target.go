@@ -5,19 +5,27 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+
+	"sql2metrics/config"
 )
 
 // target is what a scrape would have attached to every series of a source.
 type target struct {
 	labels labels.Labels // config.Source.Labels: also on the page
 	remote labels.Labels // job and instance: only in the log
+	all    labels.Labels // both
 }
 
 func newTarget(job, instance string, extra labels.Labels) target {
-	return target{
+	t := target{
 		labels: extra,
 		remote: labels.FromStrings(model.JobLabel, job, model.InstanceLabel, instance),
 	}
+	lb := labels.NewBuilder(extra)
+	t.remote.Range(func(l labels.Label) { lb.Set(l.Name, l.Value) })
+	t.all = lb.Labels()
+	return t
 }
 
 // attach returns the label set for the log and the one for the page. lb holds
@@ -30,29 +38,69 @@ func (t target) attach(name string, lb *labels.Builder) (log, page labels.Labels
 	return lb.Labels(), page
 }
 
-// override returns the label set for the log and the one for the page of a
-// series that was scraped whole. A label that the target has too keeps its
-// value as exported_<name>, as Prometheus does it without honor_labels; the
-// page does not yet do so for job and instance, which it does not attach.
-func (t target) override(exposed labels.Labels) (log, page labels.Labels) {
-	lb := labels.NewBuilder(exposed)
-	override(lb, exposed, t.labels)
-	page = lb.Del(model.MetricNameLabel).Labels()
-	lb.Reset(exposed)
-	override(lb, exposed, t.labels, t.remote)
-	return lb.Labels(), page
+// report returns the label set of a series that goes with each scrape. As in
+// Prometheus a label of the target is not there where it is the exported_ one of
+// another that comes behind it.
+func (t target) report(name string) labels.Labels {
+	lb := labels.NewBuilder(labels.FromStrings(model.MetricNameLabel, name))
+	t.all.Range(func(l labels.Label) { lb.Del(model.ExportedLabelPrefix+l.Name).Set(l.Name, l.Value) })
+	return lb.Labels()
 }
 
-func override(lb *labels.Builder, exposed labels.Labels, attached ...labels.Labels) {
-	var conflicts []labels.Label
-	for _, lset := range attached {
-		lset.Range(func(l labels.Label) {
-			if v := exposed.Get(l.Name); v != "" {
-				conflicts = append(conflicts, labels.Label{Name: l.Name, Value: v})
-			}
-			lb.Set(l.Name, l.Value)
-		})
+// scraped returns the label set for the log and the one for the page of a
+// series that was scraped whole; both are empty if metric_relabel_configs drop
+// it. The page leaves job and instance to whoever scrapes it, unless they are
+// the series' own.
+func (t target) scraped(exposed labels.Labels, s *config.Scrape) (log, page labels.Labels) {
+	lb := labels.NewBuilder(exposed)
+	if s.HonorLabels {
+		honor(lb, exposed, t.labels)
+		page = lb.Labels()
+		honor(lb, exposed, t.remote)
+	} else {
+		override(lb, exposed, t.labels)
+		page = lb.Labels()
+		lb.Reset(exposed)
+		override(lb, exposed, t.all)
 	}
+	if len(s.MetricRelabel) > 0 {
+		before := lb.Labels()
+		if !relabel.ProcessBuilder(lb, s.MetricRelabel...) {
+			return labels.EmptyLabels(), labels.EmptyLabels()
+		}
+		if log = lb.Labels(); !labels.Equal(log, before) {
+			t.remote.Range(func(l labels.Label) {
+				if lb.Get(l.Name) == l.Value && (!s.HonorLabels || !exposed.Has(l.Name)) {
+					lb.Del(l.Name)
+				}
+			})
+			return log, lb.Del(model.MetricNameLabel).Labels()
+		}
+	}
+	log = lb.Labels()
+	lb.Reset(page)
+	return log, lb.Del(model.MetricNameLabel).Labels()
+}
+
+// honor lets the series keep the labels it has, also such as are empty.
+func honor(lb *labels.Builder, exposed, attached labels.Labels) {
+	attached.Range(func(l labels.Label) {
+		if !exposed.Has(l.Name) {
+			lb.Set(l.Name, l.Value)
+		}
+	})
+}
+
+// override attaches labels. One that the series has too keeps its value as
+// exported_<name>.
+func override(lb *labels.Builder, exposed, attached labels.Labels) {
+	var conflicts []labels.Label
+	attached.Range(func(l labels.Label) {
+		if v := exposed.Get(l.Name); v != "" {
+			conflicts = append(conflicts, labels.Label{Name: l.Name, Value: v})
+		}
+		lb.Set(l.Name, l.Value)
+	})
 	// Shorter names first, so that a label of the target that is itself called
 	// exported_ is found taken.
 	slices.SortStableFunc(conflicts, func(a, b labels.Label) int { return len(a.Name) - len(b.Name) })

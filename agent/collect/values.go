@@ -76,21 +76,22 @@ type shown struct {
 // Its slices are kept from round to round, so a round of known series
 // allocates nothing.
 type values struct {
-	log    *wal.Log
-	limit  *share // nil: none
-	most   int    // samples of a round; 0: no bound
-	number uint64 // of the round being collected
-	stamp  int64  // its timestamp, Unix milliseconds
-	round  wal.Round
-	timed  wal.Round // the samples with their own time
-	now    []point
-	kept   int       // how many of now were in last
-	aside  []point   // those with their own time
-	over   bool      // there were more than most
-	resets int       // counters of the round below their last value
-	beside int       // samples of the round that are not of the values
-	entry  entry     // of the round
-	again  wal.Round // the last good round, for another time
+	log     *wal.Log
+	limit   *share // nil: none
+	most    int    // samples of a round; 0: no bound
+	number  uint64 // of the round being collected
+	stamp   int64  // its timestamp, Unix milliseconds
+	round   wal.Round
+	timed   wal.Round // the samples with their own time
+	now     []point
+	kept    int       // how many of now were in last
+	aside   []point   // those with their own time
+	over    bool      // there were more than most
+	resets  int       // counters of the round below their last value
+	beside  int       // samples of the round that are not of the values
+	tracked int       // of now, those whose samples are beside the round
+	entry   entry     // of the round
+	again   wal.Round // the last good round, for another time
 	// repeated is the entry of again.
 	repeated entry
 	tenure   tenure
@@ -122,7 +123,7 @@ func (v *values) begin(stamp time.Time) {
 	v.timed.OwnTime = true
 	v.now = v.now[:0]
 	v.aside = v.aside[:0]
-	v.kept, v.over, v.resets = 0, false, 0
+	v.kept, v.tracked, v.over, v.resets = 0, 0, false, 0
 }
 
 // fits tells whether so many more samples may be in the round. The first that
@@ -223,17 +224,32 @@ func (v *values) settle() {
 // addTimed puts a value with its own time, Unix milliseconds, beside the
 // round. A series may have several.
 func (v *values) addTimed(s *series, at int64, x float64) {
-	v.aside = append(v.aside, point{series: s, v: x})
+	v.show(point{series: s, v: x})
+	v.send(s, at, x)
+}
+
+// send is addTimed for a value that show or track has put beside the round.
+func (v *values) send(s *series, at int64, x float64) {
 	v.timed.Samples = append(v.timed.Samples, wal.Sample{Series: s.handle, T: at, V: x})
 }
 
-// show puts a value beside the round that the log has from an earlier one.
-func (v *values) show(s *series, x float64) { v.aside = append(v.aside, point{series: s, v: x}) }
+// sendHistogram is send for a native histogram.
+func (v *values) sendHistogram(s *series, at int64, h *histogram.Histogram, fh *histogram.FloatHistogram) {
+	v.timed.Histograms = append(v.timed.Histograms, wal.Histogram{Series: s.handle, T: at, H: h, FH: fh})
+}
 
-// addTimedHistogram is addTimed for a native histogram.
-func (v *values) addTimedHistogram(s *series, st, at int64, h *histogram.Histogram, fh *histogram.FloatHistogram) {
-	v.aside = append(v.aside, point{series: s, h: h, fh: fh})
-	v.timed.Histograms = append(v.timed.Histograms, wal.Histogram{Series: s.handle, ST: st, T: at, H: h, FH: fh})
+// show puts a value beside the round that the log has from an earlier one, or
+// gets by send.
+func (v *values) show(p point) { v.aside = append(v.aside, p) }
+
+// track is show for a series that gets a stale marker when it is absent, as
+// those do whose values have the time of the round.
+func (v *values) track(p point) {
+	if v.enter(p) {
+		v.tracked++
+		return
+	}
+	v.now[p.series.at] = p
 }
 
 // finish ends a good round: series of the last one that are absent get a
@@ -269,11 +285,11 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		}
 		s.live = true
 	}
-	v.entry.mapped, v.entry.stale = uint64(len(v.now)+v.beside), uint64(stale)
+	v.entry.mapped, v.entry.stale = uint64(len(v.now)-v.tracked+v.beside), uint64(stale)
 	appended, err = v.append(&v.round, now)
 	v.beside = 0
 	inRound, inTimed := outcomeOf(&v.round, appended, err), outcomeDone
-	if len(v.aside) > 0 {
+	if len(v.aside)+v.tracked > 0 {
 		v.entry.mapped = both(v.timed.Totals())
 		timed, timedErr := v.append(&v.timed, now)
 		inTimed = outcomeOf(&v.timed, timed, timedErr)
@@ -309,7 +325,7 @@ func (v *values) abandon() {
 	v.drop(unborn)
 	v.now = v.now[:0]
 	v.aside = v.aside[:0]
-	v.beside = 0
+	v.beside, v.tracked = 0, 0
 	for _, k := range v.keepers {
 		k.discard()
 	}

@@ -153,7 +153,7 @@ func (t *timestamped) end(bool) {
 		case marked && c.at <= mark:
 			t.passOver(c, mark)
 			if newest && c.at == mark {
-				t.values.show(c.series, c.v)
+				t.values.show(point{series: c.series, v: c.v})
 			}
 			continue
 		case !t.values.fits(1 + len(timed.Samples) - len(t.values.aside)):
@@ -163,7 +163,7 @@ func (t *timestamped) end(bool) {
 		timed.Samples = append(timed.Samples, wal.Sample{Series: c.series.handle, T: c.at, V: c.v})
 		t.ahead[id] = c.at // the last of a series is its newest
 		if newest {
-			t.values.show(c.series, c.v)
+			t.values.show(point{series: c.series, v: c.v})
 		}
 	}
 	if len(t.ahead) > 0 {
