@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -218,6 +220,11 @@ func TestExpositionBoundsMemory(t *testing.T) {
 		"a page":       endless("HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("a 1\n", 1000)),
 		"in chunks":    endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\na 1\n\r\n"),
 		"bombs":        endless("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", bomb),
+		"headers":      endless("HTTP/1.1 200 OK\r\n", "X: y\r\n"),
+		"a header":     endless("HTTP/1.1 200 OK\r\nX: ", "y"),
+		"hints":        endless("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"),
+		"trailers":     endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: y\r\n"),
+		"an error":     endless("HTTP/1.1 500 X\r\n\r\n", "no "),
 		"a large size": says("HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,6 +300,79 @@ func TestExpositionDialsOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestExpositionFindsHostAgain: a host that swallows what is sent to it is
+// dialed by one scrape at a time, and found as soon as it is back.
+func TestExpositionFindsHostAgain(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := fillQueue(t, l.(*net.TCPListener))
+	s := scraped(t, "http://"+l.Addr().String())
+	s.Timeout = 100 * time.Millisecond
+	e := openScraped(t, s)
+	goroutines := runtime.NumGoroutine()
+	for range 10 {
+		_, _, err := e.Scrape(t.Context())
+		if !errors.As(err, new(*sources.ConnectError)) {
+			t.Errorf("a host that swallows everything: %v", err)
+		}
+	}
+	if more := runtime.NumGoroutine() - goroutines; more > 3 {
+		t.Errorf("10 scrapes left %d goroutines", more)
+	}
+	for _, c := range fill {
+		_ = c.Close()
+	}
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer l.Close()
+	work.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() {
+				defer c.Close()
+				keepAnswering(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na 1\n")
+			})
+		}
+	})
+	defer e.Close()
+	for deadline := time.Now().Add(time.Minute); ; {
+		if _, _, err = e.Scrape(t.Context()); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fillQueue fills the queue of a listener, so that the kernel drops who comes
+// next. It returns what fills it.
+func fillQueue(t *testing.T, l *net.TCPListener) (fill []net.Conn) {
+	t.Helper()
+	raw, err := l.SyscallConn()
+	if err == nil {
+		var failed error
+		err = errors.Join(raw.Control(func(fd uintptr) { failed = syscall.Listen(int(fd), 0) }), failed)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		c, err := net.DialTimeout("tcp", l.Addr().String(), 50*time.Millisecond)
+		if err != nil {
+			return fill
+		}
+		fill = append(fill, c)
+	}
+	t.Fatal("the queue does not fill")
+	return nil
 }
 
 // keepAnswering gives one answer to each request on a connection.

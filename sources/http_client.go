@@ -9,11 +9,8 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"time"
 
-	promconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/version"
 	"golang.org/x/oauth2"
 
@@ -36,78 +33,19 @@ type httpClient struct {
 // error is something that no server could mend, such as a certificate file that
 // is not there.
 func newHTTPClient(s config.Source) (*httpClient, error) {
-	client, err := promconfig.NewClientFromConfig(s.HTTP, s.Name, promconfig.WithDialContextFunc(dialer(s)))
+	transport, err := newTransport(s)
 	if err != nil {
-		return nil, fmt.Errorf("make its HTTP client: %w", err)
+		return nil, err
 	}
-	if s.HTTP.FollowRedirects {
-		client.CheckRedirect = sameServer
+	redirect := sameServer
+	if !s.HTTP.FollowRedirects {
+		redirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	limit := s.BodySizeLimit
 	if limit <= 0 {
 		limit = defaultBodyLimit
 	}
-	return &httpClient{s.Name, limit, client}, nil
-}
-
-// asked marks the context of a request to the source's own server.
-type asked struct{}
-
-// dialer returns what dials the server, and also the endpoint of OAuth2 that
-// hands out tokens. That one is asked in nobody's context and with no limit of
-// its own, while a request waits for it: so its connections last as long as a
-// request may.
-func dialer(s config.Source) promconfig.DialContextFunc {
-	may := make(chan struct{}, max(s.MaxConnections, 1))
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		switch {
-		case ctx.Value(asked{}) != nil:
-			return dialServer(ctx, may, s.Timeout, network, address)
-		case s.Timeout <= 0:
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}
-		deadline := time.Now().Add(s.Timeout)
-		conn, err := (&net.Dialer{Deadline: deadline}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return conn, conn.SetDeadline(deadline)
-	}
-}
-
-// dialServer dials when there is room in may, which the connection takes until
-// it is closed. A request gets a connection that has become free before, and
-// nobody then waits for what is dialed: so it is not waited for longer than wait
-// either.
-func dialServer(ctx context.Context, may chan struct{}, wait time.Duration, network, address string) (net.Conn, error) {
-	if wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
-	}
-	select {
-	case may <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for one of max_connections: %w", ctx.Err())
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		<-may
-		return nil, err
-	}
-	return &cappedConn{Conn: conn, closed: sync.OnceFunc(func() { <-may })}, nil
-}
-
-// cappedConn counts as one of max_connections until it is closed.
-type cappedConn struct {
-	net.Conn
-	closed func()
-}
-
-// Close implements [net.Conn].
-func (c *cappedConn) Close() error {
-	defer c.closed()
-	return c.Conn.Close()
+	return &httpClient{s.Name, limit, &http.Client{Transport: transport, CheckRedirect: redirect}}, nil
 }
 
 // sameServer lets redirects stay where the operator pointed the agent: what
@@ -149,7 +87,7 @@ type httpRequest struct {
 // status is not one of 200 to 299. None repeats a URL or a login.
 func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (*http.Response, error) {
 	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(context.WithValue(ctx, asked{}, true), &httptrace.ClientTrace{
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { connected.Store(false) }, // once more if a kept one was dead
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
