@@ -63,10 +63,10 @@ func (s *httpJSON) Query(ctx context.Context, q config.Query, each func(*Row) er
 		if request.method == http.MethodHead {
 			return s.head(ctx, q, request, each)
 		}
-		return s.ask(ctx, q, request, func(answer *http.Response, body []byte) error {
+		return s.ask(ctx, q, request, func(answer *http.Response, body []byte, login *sentLogin) error {
 			document := withoutMark(unsafe.String(unsafe.SliceData(body), len(body)))
 			if err := checkJSON(document); err != nil {
-				return fmt.Errorf("the answer is no JSON: %w%s", err, describeAnswer(answer, body))
+				return fmt.Errorf("the answer is no JSON: %w%s", err, login.hide(describeAnswer(answer, body)))
 			}
 			// Paths are run by a library, on what anybody may have sent.
 			return guard(func() error { return newJSONTable(q.JSON).read(document, each) })
@@ -111,7 +111,7 @@ var headColumns = []string{"status", "content_length", "last_modified", "seconds
 // head hands on what a HEAD tells, whatever the status is.
 func (s *httpJSON) head(ctx context.Context, q config.Query, request httpRequest, each func(*Row) error) error {
 	began := time.Now()
-	return s.ask(ctx, q, request, func(answer *http.Response, _ []byte) error {
+	return s.ask(ctx, q, request, func(answer *http.Response, _ []byte, _ *sentLogin) error {
 		row := Row{headColumns, []Value{IntValue(int64(answer.StatusCode)), {}, {}, FloatValue(time.Since(began).Seconds())}}
 		if answer.ContentLength >= 0 {
 			row.Values[1] = IntValue(answer.ContentLength)
@@ -124,8 +124,8 @@ func (s *httpJSON) head(ctx context.Context, q config.Query, request httpRequest
 }
 
 // ask sends the request of q when there is a slot for it, and has use read the
-// answer, whose body is valid until use returns.
-func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest, use func(answer *http.Response, body []byte) error) error {
+// answer. The body is valid until use returns.
+func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest, use func(*http.Response, []byte, *sentLogin) error) error {
 	if err := s.slots.take(ctx, q.Timeout); err != nil {
 		return err
 	}
@@ -141,11 +141,12 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	var (
 		answer *http.Response
 		failed error // although the server was there
+		login  = newSentLogin(s.source.HTTP)
 	)
 	err := s.login.try(ctx, func() error {
 		return s.breaker.try(ctx, func() (err error) {
-			answer, err = s.client.exchange(ctx, request, b)
-			failed, err = s.reached(ctx, err)
+			answer, err = s.client.exchange(login.watch(ctx), request, b)
+			failed, err = s.reached(ctx, err, login)
 			return err
 		})
 	})
@@ -155,17 +156,20 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	case failed != nil && (answer == nil || request.method != http.MethodHead):
 		return explainLost(failed)
 	}
-	return use(answer, b.take())
+	return use(answer, b.take(), login)
 }
 
 // reached tells errors of an exchange that are the query's own affair from those
 // of a server that could not be reached or refused the login.
-func (s *httpJSON) reached(ctx context.Context, err error) (failed, unreached error) {
+func (s *httpJSON) reached(ctx context.Context, err error, login *sentLogin) (failed, unreached error) {
 	var status *statusError
+	if errors.As(err, &status) {
+		status.said = login.hide(status.said)
+	}
 	switch {
 	case errors.As(err, new(*ConnectError)), errors.Is(ctx.Err(), context.Canceled):
 		return nil, err
-	case errors.As(err, &status) && status.code == http.StatusUnauthorized:
+	case status != nil && status.code == http.StatusUnauthorized:
 		return nil, &ConnectError{Source: s.source.Name, Err: &loginError{err}}
 	}
 	return err, nil
