@@ -224,6 +224,9 @@ func (x *exposition) take(p textparse.Parser, l *line, r reading, known bool) {
 	if !x.lines.openMetrics {
 		s.at = p.StartTimestamp()
 	}
+	if !known && x.over == nil {
+		x.added++
+	}
 	at := x.values.stamp
 	switch {
 	case r.at != nil:
@@ -234,9 +237,6 @@ func (x *exposition) take(p textparse.Parser, l *line, r reading, known bool) {
 		return
 	}
 	x.use(1)
-	if !known && x.over == nil {
-		x.added++
-	}
 	x.exemplars.take(p, l.series, at, r.native, &x.values.round)
 }
 

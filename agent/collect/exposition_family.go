@@ -62,6 +62,7 @@ func (f *exposed) starts() bool {
 type metadata struct {
 	name, help, unit []byte
 	kind             model.MetricType
+	has              struct{ help, unit, kind bool }
 	fresh            bool // describe has not seen it yet
 }
 
@@ -75,23 +76,30 @@ func (m *metadata) of(name []byte) {
 }
 
 func (m *metadata) reset(name []byte) {
-	m.name = append(m.name[:0], name...)
-	m.help, m.unit, m.kind, m.fresh = m.help[:0], m.unit[:0], model.MetricTypeUnknown, false
+	*m = metadata{name: append(m.name[:0], name...), help: m.help[:0], unit: m.unit[:0], kind: model.MetricTypeUnknown}
 }
 
 func (m *metadata) setType(name []byte, t model.MetricType) {
 	m.of(name)
-	m.kind = t
+	m.kind, m.has.kind = t, true
 }
 
 func (m *metadata) setHelp(name, help []byte) {
 	m.of(name)
-	m.help = append(m.help[:0], help...)
+	m.help, m.has.help = append(m.help[:0], help...), true
 }
 
 func (m *metadata) setUnit(name, unit []byte) {
 	m.of(name)
-	m.unit = append(m.unit[:0], unit...)
+	m.unit, m.has.unit = append(m.unit[:0], unit...), true
+}
+
+// tells tells whether what it has is what is known of a family. Of one that the
+// page has described before, it adds to that.
+func (m *metadata) tells(meta *wal.Metadata, before bool) bool {
+	return (meta.Type == m.kind || before && !m.has.kind) &&
+		(meta.Help == string(m.help) || before && !m.has.help) &&
+		(meta.Unit == string(m.unit) || before && !m.has.unit)
 }
 
 // describe returns the family that the metadata lines just read are of.
@@ -102,11 +110,20 @@ func (ls *lines) describe(m *metadata) *exposed {
 		f = &exposed{name: string(m.name)}
 		ls.families[f.name] = f
 	}
-	if f.meta.Type != m.kind || f.meta.Help != string(m.help) || f.meta.Unit != string(m.unit) {
-		f.meta = wal.Metadata{Type: m.kind, Help: string(m.help), Unit: string(m.unit)}
+	before := f.round == ls.round
+	if !m.tells(&f.meta, before) {
+		if m.has.kind || !before {
+			f.meta.Type = m.kind
+		}
+		if m.has.help || !before {
+			f.meta.Help = string(m.help)
+		}
+		if m.has.unit || !before {
+			f.meta.Unit = string(m.unit)
+		}
 		f.version++
 	}
-	if f.round != ls.round {
+	if !before {
 		f.round = ls.round
 		ls.seenFamilies++
 	}
