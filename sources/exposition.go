@@ -99,10 +99,10 @@ func accept(s config.Scrape) string {
 
 // Scrape gets the page. The body is valid until the next call; contentType is
 // what the server calls it, or the source's fallback where that is no format of
-// metrics. Scrape ends with ctx, whose error it then wraps,
-// and after the source's timeout, which is a [context.DeadlineExceeded]. All
-// errors name the source; one because the server could not be reached is a
-// [*ConnectError].
+// metrics. Scrape ends with ctx, whose error it then wraps, and after the
+// source's timeout. All errors name the source; one because no connection came
+// about is a [*ConnectError], and a page that is late a
+// [context.DeadlineExceeded].
 func (e *Exposition) Scrape(ctx context.Context) (body []byte, contentType string, err error) {
 	limited, cancel := context.WithTimeoutCause(ctx, e.source.Timeout,
 		fmt.Errorf("no whole page within %s: %w", e.source.Timeout, context.DeadlineExceeded))

@@ -128,12 +128,15 @@ func TestExpositionOnTheWire(t *testing.T) {
 		"a length over the limit": {
 			says(ok + "Content-Length: 1099511627776\r\n\r\na 1\n"), "", "over the limit of 67108864 bytes, uncompressed: ask for less, or raise body_size_limit",
 		},
-		"two lengths":          {says(ok + "Content-Length: 4\r\nContent-Length: 5\r\n\r\na 1\n\n"), "", "no answer"},
-		"a chunk that breaks":  {says(ok + "Transfer-Encoding: chunked\r\n\r\nff\r\na 1\n"), "", "after 4 bytes: unexpected EOF"},
-		"a chunk of no length": {says(ok + "Transfer-Encoding: chunked\r\n\r\nxyz\r\na 1\n"), "", "invalid byte in chunk length"},
-		"closes":               {says(""), "", "no answer: EOF"},
-		"garbage":              {says("-ERR unknown command\r\n"), "", "does not speak HTTP: correct the port"},
-		"garbage without end":  {endless("", "\x00\x01"), "", "server response headers exceeded"},
+		"two lengths":            {says(ok + "Content-Length: 4\r\nContent-Length: 5\r\n\r\na 1\n\n"), "", "no answer"},
+		"a chunk that breaks":    {says(ok + "Transfer-Encoding: chunked\r\n\r\nff\r\na 1\n"), "", "after 4 bytes: unexpected EOF"},
+		"a chunk of no length":   {says(ok + "Transfer-Encoding: chunked\r\n\r\nxyz\r\na 1\n"), "", "invalid byte in chunk length"},
+		"closes":                 {says(""), "", "no answer: EOF"},
+		"garbage":                {says("-ERR unknown command\r\n"), "", "does not speak HTTP: correct the port"},
+		"garbage in a long line": {says(strings.Repeat("garbage", 10000) + "\r\n"), "", "does not speak HTTP"},
+		"a header that is none":  {says("HTTP/1.1 200 OK\r\n" + strings.Repeat("garbage", 10000) + "\r\n\r\n"), "", "no answer: "},
+		"a trailer that is none": {says(ok + "Transfer-Encoding: chunked\r\n\r\n0\r\n" + strings.Repeat("garbage", 10000) + "\r\n\r\n"), "", "read the answer after 0 bytes"},
+		"garbage without end":    {endless("", "\x00\x01"), "", "server response headers exceeded"},
 		"reset before": {
 			func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }, "", "no answer: ",
 		},
@@ -162,6 +165,7 @@ func TestExpositionOnTheWire(t *testing.T) {
 			says("HTTP/1.1 301 X\r\nLocation: https://127.0.0.1/metrics?token=hidden\r\n\r\n"), "", "redirect to another host or scheme, https://127.0.0.1: if that is right, write it as the url",
 		},
 		"redirect to a file": {says("HTTP/1.1 301 X\r\nLocation: file:///etc/passwd\r\n\r\n"), "", "redirect to another host or scheme, file://"},
+		"redirect to no URL": {says("HTTP/1.1 301 X\r\nLocation: http://[hidden\r\n\r\n"), "", "redirects to what is no URL"},
 		"redirect nowhere":   {says("HTTP/1.1 301 X\r\n\r\n"), "", "the server answered 301 Moved Permanently"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -119,6 +119,8 @@ func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (
 		return nil, &ConnectError{Source: c.source, Err: withoutSecrets(err)}
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case strings.Contains(err.Error(), "parse Location header"):
+		return nil, errors.New("the server redirects to what is no URL: correct the url")
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return nil, fmt.Errorf("what answers does not speak HTTP: correct the port, or http:// and https://: %w", withoutSecrets(err))
 	default:
@@ -132,7 +134,7 @@ func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return resp, err
+		return resp, withoutSecrets(err)
 	}
 	return resp, nil
 }
@@ -146,8 +148,9 @@ func setDefault(h http.Header, name, value string) {
 // close ends the idle connections. The caller has ended its requests.
 func (c *httpClient) close() { c.client.CloseIdleConnections() }
 
-// withoutSecrets takes the URLs out of an error, and what an endpoint of OAuth2
-// says: there are some that repeat what they were sent.
+// withoutSecrets takes the URLs out of an error, what an endpoint of OAuth2
+// says, as there are some that repeat what they were sent, and most of a long
+// line that is no HTTP.
 func withoutSecrets(err error) error {
 	var token *oauth2.RetrieveError
 	if errors.As(err, &token) {
@@ -156,8 +159,17 @@ func withoutSecrets(err error) error {
 	for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
 		err = wrapped.Err
 	}
+	if len(err.Error()) > 2*maxSaid {
+		return &briefError{err}
+	}
 	return err
 }
+
+// briefError is an error whose text is the beginning of what it was.
+type briefError struct{ err error }
+
+func (e *briefError) Error() string { return excerpt([]byte(e.err.Error())) }
+func (e *briefError) Unwrap() error { return e.err }
 
 // statusError is an answer that is none.
 type statusError struct {
