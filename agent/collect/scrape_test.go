@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/prometheus/prometheus/model/labels"
 
 	"sql2metrics/sources"
 )
@@ -182,75 +181,4 @@ func TestStoppedScrapeAppendsNothing(t *testing.T) {
 	if got := printRound(newRound(t, r.reader)); got != "" {
 		t.Errorf("a stopped worker appended %s", got)
 	}
-}
-
-// The way from the page to the round allocates per page, not per sample.
-func TestUnchangedPageAllocatesNothing(t *testing.T) {
-	for name, p := range map[string]page{
-		"text": textPage(largePage(2000)), "OpenMetrics": openMetrics(largePage(2000) + "# EOF\n"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := newScrapeRig(t)
-			tick := t0
-			step := func() {
-				tick = tick.Add(time.Second)
-				r.values.begin(tick)
-				r.exposition.begin()
-				if err := r.exposition.parse([]byte(p.body), p.kind, tick); err != nil {
-					t.Fatal(err)
-				}
-				if _, _, err := r.values.finish(tick); err != nil {
-					t.Fatal(err)
-				}
-				r.exposition.end(true)
-			}
-			for range 3 {
-				step()
-			}
-			allocs := testing.AllocsPerRun(20, step)
-			t.Logf("%.0f allocations for %d samples", allocs, r.exposition.scraped)
-			if allocs > 40 {
-				t.Errorf("%.0f allocations for %d samples, want a constant few", allocs, r.exposition.scraped)
-			}
-		})
-	}
-}
-
-// largePage has n counters and 2 gauges for each 100.
-func largePage(n int) string {
-	var b strings.Builder
-	b.WriteString("# HELP served Requests.\n# TYPE served counter\n")
-	for i := range n {
-		fmt.Fprintf(&b, "served_total{path=\"/a/%d\",status=\"200\",method=\"GET\"} %d\n", i, i)
-	}
-	for i := range n / 50 {
-		fmt.Fprintf(&b, "# HELP gauge_%d A gauge.\n# TYPE gauge_%d gauge\ngauge_%d %d.5\n", i, i, i, i)
-	}
-	return b.String()
-}
-
-func BenchmarkScrape(b *testing.B) {
-	body := []byte(largePage(10_000) + "# EOF\n")
-	kind := openMetrics("").kind
-	v := &values{log: openLog(b)}
-	x := newExposition("db", newTarget("pg", "h:1", labels.FromStrings("team", "shop")), scrapedSource().Scrape, v)
-	tick := time.Now()
-	step := func() {
-		tick = tick.Add(time.Second)
-		v.begin(tick)
-		x.begin()
-		if err := x.parse(body, kind, tick); err != nil {
-			b.Fatal(err)
-		}
-		if _, _, err := v.finish(tick); err != nil {
-			b.Fatal(err)
-		}
-		x.end(true)
-	}
-	step()
-	b.ReportAllocs()
-	for b.Loop() {
-		step()
-	}
-	b.ReportMetric(float64(x.scraped*b.N)/b.Elapsed().Seconds(), "samples/s")
 }
