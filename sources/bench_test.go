@@ -37,17 +37,17 @@ func BenchmarkRows(b *testing.B) {
 	} {
 		b.Run(kind.name, func(b *testing.B) {
 			d := kind.prepare(b)
-			b.Run("ours", func(b *testing.B) { readRows(b, d.config, d.query) })
+			b.Run("ours", func(b *testing.B) { readRows(b, d.config, query(d.query)) })
 			b.Run("bare", func(b *testing.B) { measure(b, d.bare(b)) })
 		})
 	}
+	b.Run("http_json", benchmarkHTTPJSON)
 }
 
 // readRows reads rows as a mapper does: labels into a buffer, the number into a
 // float.
-func readRows(b *testing.B, c config.Source, sql string) {
+func readRows(b *testing.B, c config.Source, q config.Query) {
 	s := open(b, c)
-	q := query(sql)
 	labels := make([]byte, 0, 256)
 	each := func(r *sources.Row) error {
 		labels = labels[:0]

@@ -55,9 +55,9 @@ func BenchmarkClickHouseProtocols(b *testing.B) {
 	b.Run("native uncompressed", func(b *testing.B) {
 		c := d.config
 		c.Compression = "none"
-		readRows(b, c, d.query)
+		readRows(b, c, query(d.query))
 	})
 	b.Run("http", func(b *testing.B) {
-		readRows(b, chSource(sharedClickHouse.Get(b), config.ProtocolHTTP, "reader2"), d.query)
+		readRows(b, chSource(sharedClickHouse.Get(b), config.ProtocolHTTP, "reader2"), query(d.query))
 	})
 }
