@@ -309,16 +309,15 @@ func (x *exposition) end(good bool) {
 	x.lines.end(good && x.read)
 }
 
-// exactTime reads the time behind a series again. The parser of OpenMetrics
-// cuts off what is below a millisecond, and so a whole one where the nearest
-// float64 to the seconds lies below them, as it does for half of all times.
+// exactTime reads the time behind a series again: the parser of OpenMetrics may
+// have cut off a whole millisecond.
 func exactTime(raw []byte, parsed int64) int64 {
 	line, _, _ := bytes.Cut(raw[len(raw):cap(raw)], []byte("\n"))
 	_, line, _ = bytes.Cut(bytes.TrimLeft(line, " "), []byte(" ")) // the value
 	text, _, _ := bytes.Cut(line, []byte(" "))
 	sec, err := strconv.ParseFloat(string(text), 64)
-	if ms := math.Round(sec * 1000); err == nil && math.Abs(ms-float64(parsed)) == 1 {
-		return int64(ms)
+	if ms := milliseconds(sec); err == nil && (ms == parsed+1 || ms == parsed-1) {
+		return ms
 	}
 	return parsed
 }

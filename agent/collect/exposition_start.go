@@ -20,7 +20,18 @@ type start struct {
 
 // set takes the value of a _created line.
 func (s *start) set(round uint64, seconds float64) {
-	s.round, s.at = round, int64(math.Round(seconds*1000))
+	s.round, s.at = round, milliseconds(seconds)
+}
+
+// milliseconds returns a time of OpenMetrics in Unix milliseconds. What is below
+// one is cut off, as Prometheus does it, but a whole one is kept where the nearest
+// float64 to the seconds lies below it, as it does for half of all times.
+func milliseconds(seconds float64) int64 {
+	ms := seconds * 1000
+	if whole := math.Round(ms); math.Abs(ms-whole) < 1e-3 {
+		return int64(whole)
+	}
+	return int64(ms)
 }
 
 // start returns the start timestamp of the metric that a line belongs to: its
