@@ -124,7 +124,9 @@ func (x *exposition) parser(body []byte, contentType string) (textparse.Parser, 
 func (x *exposition) entry(p textparse.Parser, entry textparse.Entry, latest int64) error {
 	switch entry {
 	case textparse.EntryType:
-		x.about.setType(p.Type())
+		name, kind := p.Type()
+		x.about.setType(name, kind)
+		x.lines.starting = x.lines.openMetrics && starts(kind)
 	case textparse.EntryHelp:
 		x.about.setHelp(p.Help())
 	case textparse.EntryUnit:

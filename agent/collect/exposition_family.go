@@ -48,9 +48,9 @@ func (f *exposed) has(name string) bool {
 	return suffix == "" || slices.Contains(suffixes[f.meta.Type], suffix)
 }
 
-// starts tells whether the family's metrics may have a start timestamp.
-func (f *exposed) starts() bool {
-	switch f.meta.Type {
+// starts tells whether metrics of that type may have a start timestamp.
+func starts(t model.MetricType) bool {
+	switch t {
 	case model.MetricTypeCounter, model.MetricTypeHistogram, model.MetricTypeSummary:
 		return true
 	}

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -39,10 +40,11 @@ type line struct {
 	version uint64
 }
 
-// spelling tells apart the same bytes for different series: those of a page in
-// protobuf, where they are names and values put together, and those that the
-// parser made up for a native histogram.
-type spelling struct{ protobuf, native bool }
+// spelling tells apart the same bytes for different things: those of a page in
+// protobuf, where they are names and values put together, those that the parser
+// made up for a native histogram, and those behind a TYPE whose metrics tell
+// their starts.
+type spelling struct{ protobuf, native, starts bool }
 
 // scraped is a series of the target. It lives as long as a page has a line of
 // it.
@@ -75,6 +77,7 @@ type lines struct {
 	// Of the page being read.
 	protobuf     bool
 	openMetrics  bool
+	starting     bool // the last TYPE was of one whose metrics have start timestamps
 	round        uint64
 	before       *line // the newest one read
 	first        line  // stands before all others
@@ -97,7 +100,7 @@ func newLines(t target, rules *config.Scrape, v *values) lines {
 
 func (ls *lines) begin() {
 	ls.round, ls.seen, ls.seenFamilies = ls.values.number, 0, 0
-	ls.before = &ls.first
+	ls.before, ls.starting = &ls.first, false
 }
 
 // find returns the line of those bytes, or nil, and whether the page had it
@@ -122,8 +125,10 @@ func (ls *lines) find(raw []byte) (l *line, again bool) {
 
 // current tells whether a line is what it was learnt as.
 func (ls *lines) current(l *line, f *exposed, native bool) bool {
-	return l.family == f && l.version == f.version && l.spelling == spelling{ls.protobuf, native}
+	return l.family == f && l.version == f.version && l.spelling == ls.spelling(native)
 }
+
+func (ls *lines) spelling(native bool) spelling { return spelling{ls.protobuf, native, ls.starting} }
 
 // candidate is a series that the page has, before it is known whether it is
 // taken.
@@ -138,7 +143,7 @@ type candidate struct {
 // resolve says what a line with those labels is of. An error fails the page.
 func (ls *lines) resolve(raw []byte, lset labels.Labels, f *exposed) (c candidate, err error) {
 	c.exposed = lset
-	if ls.openMetrics && f.starts() && lset.Get(model.MetricNameLabel) == f.base()+"_created" {
+	if ls.starting && strings.HasSuffix(lset.Get(model.MetricNameLabel), createdSuffix) {
 		c.created = true
 		return c, nil
 	}
@@ -169,10 +174,10 @@ func (ls *lines) resolve(raw []byte, lset labels.Labels, f *exposed) (c candidat
 // learn makes the line of a candidate; nil if that is of a series that would be
 // one too many for the agent.
 func (ls *lines) learn(raw []byte, c *candidate, f *exposed, native bool) (*line, error) {
-	l := &line{round: ls.round, spelling: spelling{ls.protobuf, native}, family: f, version: f.version}
+	l := &line{round: ls.round, spelling: ls.spelling(native), family: f, version: f.version}
 	switch {
 	case c.created:
-		l.start = ls.start(f, c.exposed)
+		l.start = ls.start(strings.TrimSuffix(c.exposed.Get(model.MetricNameLabel), createdSuffix), f, c.exposed)
 	case !c.log.IsEmpty():
 		if label, twice := c.log.HasDuplicateLabelNames(); twice {
 			return nil, fmt.Errorf("%s has the label %s twice", brief(raw), label)
@@ -180,8 +185,8 @@ func (ls *lines) learn(raw []byte, c *candidate, f *exposed, native bool) (*line
 		if l.series = ls.take(c); l.series == nil {
 			return nil, nil
 		}
-		if ls.openMetrics && f.starts() && f.has(c.exposed.Get(model.MetricNameLabel)) {
-			l.start = ls.start(f, c.exposed)
+		if ls.openMetrics && starts(f.meta.Type) && f.has(c.exposed.Get(model.MetricNameLabel)) {
+			l.start = ls.start(f.base(), f, c.exposed)
 		}
 	}
 	if old := ls.known[string(raw)]; old != nil {

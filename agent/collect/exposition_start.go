@@ -34,9 +34,13 @@ func milliseconds(seconds float64) int64 {
 	return int64(ms)
 }
 
+// createdSuffix is that of lines that tell start timestamps. As in Prometheus
+// all are such that stand behind a TYPE whose metrics have them.
+const createdSuffix = "_created"
+
 // start returns the start timestamp of the metric that a line belongs to: its
 // name and the labels that all its lines have.
-func (ls *lines) start(f *exposed, lset labels.Labels) *start {
+func (ls *lines) start(name string, f *exposed, lset labels.Labels) *start {
 	lb := labels.NewBuilder(lset).Del(model.MetricNameLabel)
 	switch f.meta.Type {
 	case model.MetricTypeHistogram:
@@ -44,7 +48,7 @@ func (ls *lines) start(f *exposed, lset labels.Labels) *start {
 	case model.MetricTypeSummary:
 		lb.Del(model.QuantileLabel)
 	}
-	key := f.base() + "\xff" + string(lb.Labels().Bytes(nil))
+	key := name + "\xff" + string(lb.Labels().Bytes(nil))
 	s := ls.starts[key]
 	if s == nil {
 		s = &start{key: key}
