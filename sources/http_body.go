@@ -21,9 +21,6 @@ const (
 	keptBody = 4 << 20
 	// firstBody is the size a buffer begins with when nothing tells better.
 	firstBody = 4 << 10
-	// maxDoubled is up to which size a buffer doubles. A larger one grows by a
-	// quarter: for a moment there are two.
-	maxDoubled = 1 << 20
 	// maxBeginning is how much is read of an answer that is an error.
 	maxBeginning = 4 << 10
 	// maxSaid bounds, in bytes, what an error repeats of an answer.

@@ -103,25 +103,28 @@ const maxMembers = 1000
 
 // addMembers makes every member of every row a column.
 func (t *jsonTable) addMembers(rows string) {
-	known := map[string]bool{}
-	add := func(c jsonColumn) {
-		if !known[c.name] && len(known) < maxMembers {
-			known[c.name] = true
-			t.columns = append(t.columns, c)
-		}
-	}
+	spelled, known := map[string]bool{}, map[string]bool{}
 	for r := t.walk(rows); r.next(); {
 		if r.value[0] != '{' {
-			add(jsonColumn{name: "value", path: jsonThis})
+			if !known["value"] {
+				known["value"] = true
+				t.columns = append(t.columns, jsonColumn{name: "value", path: jsonThis})
+			}
 			continue
 		}
 		for w := walkJSON(r.value); ; {
 			name, _, ok := w.next()
-			if !ok {
+			if !ok || len(t.columns) == maxMembers {
 				break
 			}
-			plain := string(appendUnescaped(nil, name[1:len(name)-1]))
-			add(jsonColumn{name: plain, member: plain})
+			if spelled[name] {
+				continue
+			}
+			spelled[name] = true
+			if plain := string(appendUnescaped(nil, name[1:len(name)-1])); !known[plain] {
+				known[plain] = true
+				t.columns = append(t.columns, jsonColumn{name: plain, member: plain})
+			}
 		}
 	}
 }

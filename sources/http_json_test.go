@@ -184,10 +184,10 @@ func TestHTTPJSONErrors(t *testing.T) {
 	}
 	endless := func(encode func([]byte) []byte, coding string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			if w.Header(); coding != "" {
+			if coding != "" {
 				w.Header().Set("Content-Encoding", coding)
 			}
-			_, _ = io.WriteString(w, string(encode([]byte("["))))
+			_, _ = w.Write(encode([]byte("[")))
 			for part := encode(bytes.Repeat([]byte(" "), 1<<20)); r.Context().Err() == nil; {
 				if _, err := w.Write(part); err != nil {
 					return
@@ -201,21 +201,23 @@ func TestHTTPJSONErrors(t *testing.T) {
 		handle http.HandlerFunc
 		says   []string
 	}{
-		"204":            {"GET", say(204, "", ""), []string{"the answer is no JSON: it is empty", "204 No Content"}},
-		"404":            {"GET", say(404, "text/html", "<h1>no such\n index</h1>"), []string{"404 Not Found (<h1>no such index</h1>): correct the path"}},
-		"500":            {"GET", say(500, "application/json", `{"error":"out of memory"}`), []string{"500 Internal Server Error", "out of memory"}},
-		"503 at length":  {"GET", say(503, "", strings.Repeat("x", 1<<20)), []string{"503 Service Unavailable"}},
-		"403":            {"GET", say(403, "", ""), []string{"403 Forbidden: correct basic_auth"}},
-		"HTML":           {"GET", say(200, "text/html", "<html>\n<title>Log in</title>"), []string{"is no JSON", "Content-Type is text/html", "begins with <html> <title>Log in</title>"}},
-		"cut-off JSON":   {"GET", say(200, "application/json", `[{"v":1},{"v"`), []string{"its JSON is cut off after 13 bytes"}},
-		"deep":           {"GET", say(200, "", strings.Repeat("[", 1<<20)), []string{"nests more than 1000 deep"}},
-		"nothing there":  {"GET", say(200, "", `{"error":"x"}`), []string{`nothing is at the path hits of rows`, `members "error"`}},
-		"elsewhere":      {"GET", http.RedirectHandler(elsewhere.URL, 302).ServeHTTP, []string{"redirect to another host"}},
-		"another scheme": {"GET", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://"+r.Host+"/", 301) }, []string{"redirect to another host or scheme"}},
-		"a file":         {"GET", http.RedirectHandler("file:///etc/passwd", 302).ServeHTTP, []string{"redirect to another host or scheme"}},
-		"for ever":       {"GET", http.RedirectHandler("/", 302).ServeHTTP, []string{"stopped after 10 redirects"}},
-		"POST elsewhere": {"POST /\n\n{}", http.RedirectHandler(elsewhere.URL, 307).ServeHTTP, []string{"redirect to another host"}},
-		"POST to GET":    {"POST /\n\n{}", http.RedirectHandler("/x", 302).ServeHTTP, []string{"would make a GET of a POST"}},
+		"204":           {"GET", say(204, "", ""), []string{"the answer is no JSON: it is empty", "204 No Content"}},
+		"404":           {"GET", say(404, "text/html", "<h1>no such\n index</h1>"), []string{"404 Not Found (<h1>no such index</h1>): correct the path"}},
+		"500":           {"GET", say(500, "application/json", `{"error":"out of memory"}`), []string{"500 Internal Server Error", "out of memory"}},
+		"503 at length": {"GET", say(503, "", strings.Repeat("x", 1<<20)), []string{"503 Service Unavailable"}},
+		"403":           {"GET", say(403, "", ""), []string{"403 Forbidden: correct basic_auth"}},
+		"HTML":          {"GET", say(200, "text/html", "<html>\n<title>Log in</title>"), []string{"is no JSON", "Content-Type is text/html", "begins with <html> <title>Log in</title>"}},
+		"cut-off JSON":  {"GET", say(200, "application/json", `[{"v":1},{"v"`), []string{"its JSON is cut off after 13 bytes"}},
+		"deep":          {"GET", say(200, "", strings.Repeat("[", 1<<20)), []string{"nests more than 1000 deep"}},
+		"nothing there": {"GET", say(200, "", `{"error":"x"}`), []string{`nothing is at the path hits of rows`, `members "error"`}},
+		"elsewhere":     {"GET", http.RedirectHandler(elsewhere.URL, http.StatusFound).ServeHTTP, []string{"redirect to another host"}},
+		"another scheme": {"GET", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://"+r.Host+"/", http.StatusMovedPermanently)
+		}, []string{"redirect to another host or scheme"}},
+		"a file":         {"GET", http.RedirectHandler("file:///etc/passwd", http.StatusFound).ServeHTTP, []string{"redirect to another host or scheme"}},
+		"for ever":       {"GET", http.RedirectHandler("/", http.StatusFound).ServeHTTP, []string{"stopped after 10 redirects"}},
+		"POST elsewhere": {"POST /\n\n{}", http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, []string{"redirect to another host"}},
+		"POST to GET":    {"POST /\n\n{}", http.RedirectHandler("/x", http.StatusFound).ServeHTTP, []string{"would make a GET of a POST"}},
 		"over the limit": {"GET", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "99999999999") }, []string{"over the limit of 1048576 bytes", "body_size_limit"}},
 		"endless":        {"GET", endless(plain, ""), []string{"over the limit of 1048576 bytes"}},
 		"bomb":           {"GET", endless(zipped, "gzip"), []string{"over the limit of 1048576 bytes"}},
