@@ -4,6 +4,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -63,11 +64,24 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	g.logger = newLogger(stderr, *level, *format)
+	defer takeOver(g.logger)()
 	if err := commands[name](g); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitError
 	}
 	return exitOK
+}
+
+// takeOver has logger write what libraries print without being asked, such as
+// net/http of a server that talks out of turn. The caller ends it.
+func takeOver(logger *slog.Logger) (end func()) {
+	w, flags := log.Writer(), log.Flags()
+	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelDebug).Writer())
+	log.SetFlags(0)
+	return func() {
+		log.SetOutput(w)
+		log.SetFlags(flags)
+	}
 }
 
 // newLogger is not promslog's: there, source is the place in the code, and

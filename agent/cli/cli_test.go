@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"flag"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -152,6 +153,17 @@ func TestOutput(t *testing.T) {
 				t.Errorf("the command left files: %v", left)
 			}
 		})
+	}
+}
+
+// Lines that a library prints come in the log's own format.
+func TestLibrariesAreLogged(t *testing.T) {
+	var b strings.Builder
+	end := takeOver(newLogger(&b, "debug", "json"))
+	log.Print("out of turn")
+	end()
+	if !strings.Contains(b.String(), `"level":"DEBUG","msg":"out of turn"}`) {
+		t.Errorf("logged %q", b.String())
 	}
 }
 
