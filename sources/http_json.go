@@ -28,12 +28,12 @@ type httpJSON struct {
 
 	mu    sync.Mutex
 	idle  []*httpBody
-	sizes map[string]int // of the last answer to a query, by its text
+	sizes map[string]int // of the last answer to each query
 }
 
 func openHTTPJSON(s config.Source, o Options, now func() time.Time) (Source, error) {
 	if s.URL == nil {
-		return nil, errors.New("no server to ask; set url")
+		return nil, errNoURL
 	}
 	client, err := newHTTPClient(s)
 	if err != nil {
@@ -137,7 +137,7 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	}
 	request.header.Set("User-Agent", "sql2metrics/"+version.Version+" "+whose(s.source.Name, q))
 	b := s.body(q)
-	defer s.release(b, q)
+	defer s.release(b)
 	var (
 		answer *http.Response
 		failed error // although the server was there
@@ -156,7 +156,9 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	case failed != nil && (answer == nil || request.method != http.MethodHead):
 		return explainLost(failed)
 	}
-	return use(answer, b.take(), login)
+	body := b.take()
+	s.remember(q, len(body))
+	return use(answer, body, login)
 }
 
 // reached tells errors of an exchange that are the query's own affair from those
@@ -204,14 +206,20 @@ func (s *httpJSON) body(q config.Query) *httpBody {
 }
 
 // release takes a body back. Nobody reads its answer any more.
-func (s *httpJSON) release(b *httpBody, q config.Query) {
+func (s *httpJSON) release(b *httpBody) {
 	if cap(b.buffer) > keptJSON {
 		b.buffer = nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sizes[sizeKey(q)] = b.size
 	s.idle = append(s.idle, b)
+}
+
+// remember keeps the size of the answer to q for the next.
+func (s *httpJSON) remember(q config.Query, size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sizes[sizeKey(q)] = size
 }
 
 func sizeKey(q config.Query) string { return q.Collector + "/" + q.Name }

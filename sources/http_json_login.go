@@ -88,8 +88,8 @@ type sentLogin struct {
 func newSentLogin(c promconfig.HTTPClientConfig) *sentLogin {
 	l := &sentLogin{headers: map[string]bool{"Authorization": true}}
 	if c.HTTPHeaders != nil {
-		for name := range c.HTTPHeaders.Headers {
-			l.headers[http.CanonicalHeaderKey(name)] = true
+		for name, h := range c.HTTPHeaders.Headers {
+			l.headers[http.CanonicalHeaderKey(name)] = len(h.Secrets)+len(h.Files) > 0
 		}
 	}
 	return l

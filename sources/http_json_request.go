@@ -11,10 +11,16 @@ import (
 	"sql2metrics/config"
 )
 
+// errNoURL is for a source of which nobody has said where it is.
+var errNoURL = errors.New("no server to ask; set url")
+
 // parseJSONRequest returns the request that the text of q stands for, as files
 // of requests spell it: a method and a reference, lines of headers, an empty
 // line, a body. The reference is relative to the source's URL.
 func parseJSONRequest(s config.Source, q config.Query) (httpRequest, error) {
+	if s.URL == nil {
+		return httpRequest{}, errNoURL
+	}
 	text := strings.TrimLeft(q.SQL, " \t\r\n")
 	head, body := text, ""
 	for _, empty := range []string{"\n\n", "\n\r\n"} {
