@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/tidwall/gjson"
 
@@ -20,6 +21,7 @@ type jsonTable struct {
 	row   Row
 	turn  int    // of how many rows there were
 	texts []byte // what had escapes in this row
+	name  []byte // a name that had
 }
 
 // jsonColumn is one column of a [jsonTable].
@@ -121,9 +123,9 @@ func (t *jsonTable) addMembers(rows string) {
 				continue
 			}
 			spelled[name] = true
-			if plain := string(appendUnescaped(nil, name[1:len(name)-1])); !known[plain] {
+			if plain := strings.Clone(t.plain(name)); plain != "" && !known[plain] {
 				known[plain] = true
-				t.columns = append(t.columns, jsonColumn{name: plain, member: plain})
+				t.columns = append(t.columns, jsonColumn{name: plain, path: gjson.Escape(plain), member: plain})
 			}
 		}
 	}
@@ -187,8 +189,18 @@ func (t *jsonTable) fill(r *jsonRows) {
 		if !ok {
 			return
 		}
-		members -= t.fillMember(name, value)
+		members -= t.fillMember(t.plain(name), value)
 	}
+}
+
+// plain returns what a name in quotes says, until the next call.
+func (t *jsonTable) plain(name string) string {
+	inside := name[1 : len(name)-1]
+	if strings.IndexByte(inside, '\\') < 0 {
+		return inside
+	}
+	t.name = appendUnescaped(t.name[:0], inside)
+	return unsafe.String(unsafe.SliceData(t.name), len(t.name))
 }
 
 // fillMember sets the columns that lead to a member or through it, and tells how
@@ -196,7 +208,7 @@ func (t *jsonTable) fill(r *jsonRows) {
 func (t *jsonTable) fillMember(name, value string) (columns int) {
 	for i := range t.columns {
 		c := &t.columns[i]
-		if c.member == "" || c.passed == t.turn || !isName(name, c.member) {
+		if c.member != name || c.member == "" || c.passed == t.turn {
 			continue
 		}
 		c.passed = t.turn

@@ -87,6 +87,7 @@ func TestJSONRows(t *testing.T) {
 			jsonPaths("", "v", "@this"), []string{"v", "i9007199254740993", "u9223372036854775808", "u18446744073709551615", "t18446744073709551616", "t123456789012345678901234567890"}},
 		"columns that nobody named":  {`[{"a":1,"b\n":2},{"c":3}]`, nil, []string{"a|b\n|c", "i1|i2|n", "n|n|i3"}},
 		"scalars that nobody named":  {`[1,"x",null]`, nil, []string{"value", "i1", "tx", "n"}},
+		"a name that is empty":       {`[{"":1,"a":2},3]`, nil, []string{"a|value", "i2|t{\"\":1,\"a\":2}", "n|i3"}},
 		"an object nobody described": {`{"a":1,"b":{"c":2}}`, nil, []string{"a|b", `i1|t{"c":2}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,12 +264,36 @@ func FuzzJSONRows(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := newJSONTable(nil).read(string(document), func(*Row) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
 		if model.kind == 0 || !utf8.Valid(document) {
 			return // one row, or texts that the model mends
 		}
 		if diff := cmp.Diff(model.rows(), got); diff != "" {
 			t.Errorf("%s: %s", document, diff)
 		}
+	})
+}
+
+// FuzzJSONPaths: whatever a path is, it ends in rows or in an error.
+func FuzzJSONPaths(f *testing.F) {
+	for _, path := range []string{"a", `a\.b.0`, `#(a=="x")#|@this`, `{"t":a,"v":b.0}|@group`, "@key", "@this|@pretty", "..0", "a.#.b", "!true", `[a,b].@reverse`, "\\", "a.", "@flatten:{\"deep\":true}", "*", "@dig:a"} {
+		f.Add(`[{"a":[1,{"b":"x"}],"b":{"a":null},"a.b":[true]}]`, path)
+	}
+	f.Fuzz(func(t *testing.T, document, path string) {
+		j := jsonPaths(path, "v", path, "w", "@this")
+		if checkJSON(document) != nil || checkJSONPaths(*j) != nil {
+			return
+		}
+		_ = guard(func() error {
+			return newJSONTable(j).read(document, func(r *Row) error {
+				for _, v := range r.Values {
+					_ = v.AppendText(nil)
+				}
+				return nil
+			})
+		})
 	})
 }
 

@@ -144,19 +144,6 @@ func (w *jsonWalk) next() (name, value string, ok bool) {
 	return name, w.text[i:w.at], true
 }
 
-// isName tells whether name, as the document spells it, is the name wanted.
-func isName(name, wanted string) bool {
-	plain := name[1 : len(name)-1]
-	if plain == wanted {
-		return strings.IndexByte(plain, '\\') < 0
-	}
-	if strings.IndexByte(plain, '\\') < 0 {
-		return false
-	}
-	var held [64]byte
-	return string(appendUnescaped(held[:0], plain)) == wanted
-}
-
 // jsonCell returns the value that raw spells, and texts. A text that has escapes
 // is appended to those; any other lies in raw.
 func jsonCell(raw string, texts []byte) (Value, []byte) {
