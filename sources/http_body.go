@@ -142,6 +142,7 @@ func excerpt(text []byte) string {
 // to its end.
 type BodyLimitError struct{ limit int64 }
 
+// Error implements error.
 func (e *BodyLimitError) Error() string {
 	return fmt.Sprintf("the answer is over the limit of %d bytes, uncompressed: ask for less, or raise body_size_limit of the source", e.limit)
 }

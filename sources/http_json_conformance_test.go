@@ -1,6 +1,7 @@
 package sources_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/http"
@@ -138,8 +139,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		<-r.Context().Done()
 	case "GET /nap":
-		time.Sleep(2 * time.Millisecond)
-		fmt.Fprint(w, `{"v":1}`)
+		fmt.Fprintf(w, `{"v":%d}`, sha256.Sum256(make([]byte, 1<<20))[0])
 	case "GET /count":
 		a.mu.Lock()
 		defer a.mu.Unlock()
