@@ -23,7 +23,8 @@ import (
 //
 // Equal are the interval, the format, gzip, what a scrape attaches and adds
 // (up and its companions), and that both keep a log on disk and write from
-// that. All else is left as each has it by default:
+// that. All else is left as each has it by default, but for the agent's own
+// metrics and bound of samples per second, which are off:
 //   - Prometheus writes 1.0 and the metadata once a minute in requests of its
 //     own, the agent 2.0 with the metadata in each request;
 //   - Prometheus sends what it has at once in up to 500 samples a request, the
