@@ -107,7 +107,7 @@ func (x *exposition) parser(body []byte, contentType string) (textparse.Parser, 
 	// here, so that one can see which it is.
 	p, err := textparse.New(body, contentType, x.symbols, textparse.ParserOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("scrape source %s: its Content-Type %q is not one of metrics, such as text/plain; version=0.0.4: correct the url, or write fallback_scrape_protocol", x.source, contentType)
+		return nil, fmt.Errorf("scrape source %s: its Content-Type %q is not one of metrics, such as text/plain; version=0.0.4: correct the url, or write fallback_scrape_protocol", x.source, brief(contentType))
 	}
 	s := x.rules
 	_, x.lines.openMetrics = p.(*textparse.OpenMetricsParser)
