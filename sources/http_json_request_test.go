@@ -75,6 +75,7 @@ func TestJSONRequestsRefused(t *testing.T) {
 		"GET //other/a":                          "another host or scheme",
 		"GET http://other/a":                     "another host or scheme",
 		"GET http://es:81/a":                     "another host or scheme",
+		"GET https://es:80/a":                    "another host or scheme",
 		"GET https://es/a":                       "another host or scheme",
 		"GET file:///etc/passwd":                 "another host or scheme",
 		"GET localhost:9200/a":                   "another host or scheme",

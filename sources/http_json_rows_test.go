@@ -74,7 +74,7 @@ func TestJSONRows(t *testing.T) {
 		"columns put together":       {`{"t":[1,2],"v":[[3,4]]}`, jsonPaths(`{"t":t,"v":v.0}|@group`, "t", "t", "v", "v"), []string{"t|v", "i1|i3", "i2|i4"}},
 		"elements by place":          {`[["x",1],["y",2]]`, jsonPaths("", "n", "0", "v", "1"), []string{"n|v", "tx|i1", "ty|i2"}},
 		"one member for many":        {`[{"a":{"b":1,"c":2}}]`, jsonPaths("", "b", "a.b", "c", "a.c", "w", "a"), []string{"b|c|w", `i1|i2|t{"b":1,"c":2}`}},
-		"first of two members":       {`[{"a":1,"a":2}]`, jsonPaths("", "a", "a"), []string{"a", "i1"}},
+		"first of two members":       {`[{"a":1,"a":2,"b":3}]`, jsonPaths("", "a", "a", "b", "b"), []string{"a|b", "i1|i3"}},
 		"column that comes later":    {`[{"a":1},{"b":2,"a":null}]`, jsonPaths("", "a", "a", "b", "b"), []string{"a|b", "i1|n", "n|i2"}},
 		"column that never comes":    {`[{"a":1},{"a":2}]`, jsonPaths("", "a", "a", "b", "b", "c", "c.d"), []string{"a", "i1", "i2"}},
 		"byte order mark":            {withoutMark("\uFEFF[1]"), jsonPaths("", "v", "@this"), []string{"v", "i1"}},
@@ -234,7 +234,7 @@ func (m modelJSON) rows() []string {
 // FuzzJSONRows holds the rows of a document to what encoding/json reads there.
 func FuzzJSONRows(f *testing.F) {
 	for _, seed := range []string{
-		`[{"a":1,"a":2},{"a":{"b":"\ud800x","b":1}},null,"x",1e400,-0,[1]]`,
+		`[{"a":1,"a":2},{"a":7,"a":{"b":1}},{"a":{"b":"\ud800x","b":1}},null,"x",1e400,-0,[1]]`,
 		`{"k\u0061":{"a":18446744073709551616},"":{"a":{"b":true}},"x":{"\u0061":[{}]}}`,
 		`[0.1,1.10,-0.0,9007199254740993,1E+2]`, " [ ] ", `{"a":{"a":{"b":1}}}`, `["a`, "[\"\xff\"]", `[{"a":"\\"}]`, "\uFEFF[]", `{"a":}`,
 	} {
