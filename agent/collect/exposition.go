@@ -284,9 +284,9 @@ func (x *exposition) addTimed(s *scraped, r reading, start starting) {
 }
 
 // is tells whether a sample is the one that was appended last.
-func (t timed) is(at int64, p point) bool {
+func (t *timed) is(at int64, p point) bool {
 	switch {
-	case !t.set || t.at != at || p.native() != t.native():
+	case t == nil || t.at != at || p.native() != t.native():
 		return false
 	case p.h != nil:
 		return p.h.Equals(t.h)
@@ -296,15 +296,23 @@ func (t timed) is(at int64, p point) bool {
 	return math.Float64bits(p.v) == math.Float64bits(t.v)
 }
 
+// appended notes a sample with its own time.
+func (s *scraped) appended(at int64, p point) {
+	if s.lastTimed == nil {
+		s.lastTimed = &timed{}
+	}
+	*s.lastTimed = timed{at, p}
+}
+
 // end comes after the round has been appended, or abandoned. A good one is
 // what the next is compared with.
 func (x *exposition) end(good bool) {
 	if good {
 		for _, s := range x.values.timed.Samples {
-			x.lines.series[s.Series].lastTimed = timed{s.T, true, point{v: s.V}}
+			x.lines.series[s.Series].appended(s.T, point{v: s.V})
 		}
 		for _, s := range x.values.timed.Histograms {
-			x.lines.series[s.Series].lastTimed = timed{s.T, true, point{h: s.H, fh: s.FH}}
+			x.lines.series[s.Series].appended(s.T, point{h: s.H, fh: s.FH})
 		}
 	}
 	x.exemplars.end(good)

@@ -48,7 +48,10 @@ func (x *exemplars) take(p textparse.Parser, s *scraped, at int64, native bool, 
 		return
 	}
 	slices.SortFunc(x.sample, exemplar.Compare)
-	last, any, fresh := s.lastExemplar, s.exemplary, false
+	last, any, fresh := exemplar.Exemplar{}, s.lastExemplar != nil, false
+	if any {
+		last = *s.lastExemplar
+	}
 	for _, e := range x.sample {
 		if any && !follows(e, last) {
 			continue
@@ -82,7 +85,10 @@ func runes(lset labels.Labels) (n int) {
 func (x *exemplars) end(good bool) {
 	if good {
 		for _, n := range x.newest {
-			n.series.lastExemplar, n.series.exemplary = n.exemplar, true
+			if n.series.lastExemplar == nil {
+				n.series.lastExemplar = &exemplar.Exemplar{}
+			}
+			*n.series.lastExemplar = n.exemplar
 		}
 	}
 	clear(x.newest)

@@ -47,19 +47,17 @@ type line struct {
 type spelling struct{ protobuf, native, starts bool }
 
 // scraped is a series of the target. It lives as long as a page has a line of
-// it.
+// it. What few series have is apart from it, to keep it small.
 type scraped struct {
 	series
 	spellings    int
-	lastTimed    timed
-	lastExemplar exemplar.Exemplar
-	exemplary    bool // it has had an exemplar
+	lastTimed    *timed             // nil: it has had none
+	lastExemplar *exemplar.Exemplar // likewise
 }
 
 // timed is a sample with its own time, as it was last appended.
 type timed struct {
-	at  int64
-	set bool
+	at int64
 	point
 }
 
@@ -84,6 +82,7 @@ type lines struct {
 	seen         int   // lines
 	seenFamilies int
 	replaced     []*line // by others of the same bytes
+	family       *family // of the series learnt last: those of a metric come one after the other, and share it
 
 	good int // lines in the last good round
 }
@@ -204,20 +203,23 @@ func (ls *lines) learn(raw []byte, c *candidate, f *exposed, native bool) (*line
 // take returns the series of a candidate, which may have another spelling
 // already; nil if it is new and one too many.
 func (ls *lines) take(c *candidate) *scraped {
-	f := c.family
-	handle := ls.values.log.Series(c.log, f.meta)
+	handle := ls.values.log.Series(c.log, c.family.meta)
 	s := ls.series[handle]
 	if s == nil && !ls.values.limit.take(c.log) {
 		ls.values.log.Release(handle)
 		return nil
 	}
+	if ls.family == nil || *ls.family != c.family {
+		shared := c.family
+		ls.family = &shared
+	}
 	if s == nil {
-		s = &scraped{series: series{family: &f, handle: handle, page: c.page}}
+		s = &scraped{series: series{family: ls.family, handle: handle, page: c.page}}
 		ls.series[handle] = s
 	} else {
 		ls.values.log.Release(handle)
-		if *s.family != f {
-			ls.values.describe(&s.series, &f)
+		if *s.family != *ls.family {
+			ls.values.describe(&s.series, ls.family)
 		}
 	}
 	s.spellings++
