@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
@@ -72,16 +73,27 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// takeOver has logger write what libraries print without being asked, such as
-// net/http of a server that talks out of turn. The caller ends it.
+// takeOver has logger write the beginning of what libraries print without being
+// asked, such as net/http of a server that talks out of turn. The caller ends it.
 func takeOver(logger *slog.Logger) (end func()) {
 	w, flags := log.Writer(), log.Flags()
-	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelDebug).Writer())
+	log.SetOutput(beginnings{logger})
 	log.SetFlags(0)
 	return func() {
 		log.SetOutput(w)
 		log.SetFlags(flags)
 	}
+}
+
+// beginnings writes lines without what they quote: it may be of a server, which
+// may repeat a login.
+type beginnings struct{ logger *slog.Logger }
+
+// Write implements io.Writer.
+func (b beginnings) Write(line []byte) (int, error) {
+	said, _, _ := strings.Cut(strings.TrimSpace(string(line)), `"`)
+	b.logger.Debug("a library says", "line", strings.TrimSpace(said))
+	return len(line), nil
 }
 
 // newLogger is not promslog's: there, source is the place in the code, and
