@@ -86,6 +86,25 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestLast holds that the log tells the time that it holds a series to.
+func TestLast(t *testing.T) {
+	l := openTest(t, Options{Path: t.TempDir()})
+	lset := testLabels(1)
+	never := func(when string) {
+		if at, ok := l.Last(lset); ok {
+			t.Errorf("%s: the log has a time of %d", when, at)
+		}
+	}
+	never("unknown")
+	s := l.Series(lset, Metadata{})
+	never("without a sample")
+	mustAppend(t, l, roundOf([]*Series{s}, testStart, 1), testStart)
+	l.Release(s)
+	if at, ok := l.Last(lset); !ok || at != testStart.UnixMilli() {
+		t.Errorf("released: got %d, %v, want %d", at, ok, testStart.UnixMilli())
+	}
+}
+
 // TestEveryKind appends what a round can hold and reads it back.
 func TestEveryKind(t *testing.T) {
 	l := openTest(t, Options{Path: t.TempDir()})

@@ -174,6 +174,20 @@ func (l *Log) Floor() int64 {
 	return l.series.floor
 }
 
+// Last returns the newest time that the log has of the series with that label
+// set, or remembers of it, in Unix milliseconds; false if there is none. A sample
+// that is not after it is refused. Anyone may call it at any time; it waits for a
+// running Append.
+func (l *Log) Last(lset labels.Labels) (at int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.series.find(lset)
+	if s == nil || s.last == neverAppended {
+		return 0, false
+	}
+	return s.last, true
+}
+
 // Release gives a handle back, once per call of Series; the caller does not
 // append to it again. The last time of the series is kept for ten minutes of
 // appends more, so that whoever asks for the same labels in that time can
