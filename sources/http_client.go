@@ -22,7 +22,7 @@ import (
 // any goroutine.
 //
 // It has at most max_connections connections. Idle ones are kept for five
-// minutes.
+// minutes; that of a HEAD is closed.
 type httpClient struct {
 	source string
 	limit  int64
@@ -96,6 +96,9 @@ func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.URL, req.Host = q.url, q.url.Host
+	// Some servers send a body behind their answer to a HEAD. On a connection that
+	// is kept net/http would find it, and print it in the standard log.
+	req.Close = q.method == http.MethodHead
 	// Its own for each request: the login is written into it, and one that is
 	// there already would not be read again.
 	req.Header = q.header.Clone()

@@ -1,6 +1,8 @@
 package sources_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -296,5 +298,33 @@ func TestExpositionThroughProxy(t *testing.T) {
 				t.Errorf("the error tells the secret: %v", err)
 			}
 		})
+	}
+}
+
+// TestHTTPHeadWithBody: what a server sends behind its answer to a HEAD is
+// read by nobody, and printed by nobody: net/http would show it in the
+// standard log, and some servers repeat logins in it.
+func TestHTTPHeadWithBody(t *testing.T) {
+	ended := make(chan struct{}, 1)
+	l := fakeServer(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"+secret)
+			_, _ = io.Copy(io.Discard, r)
+			ended <- struct{}{}
+		}
+	})
+	var printed bytes.Buffer
+	usual := log.Writer()
+	log.SetOutput(&printed)
+	defer log.SetOutput(usual)
+	s := open(t, apiAt(t, "http://"+l.Addr().String()))
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-ended
+	log.SetOutput(usual)
+	if strings.Contains(printed.String(), secret) {
+		t.Errorf("the log has %s", printed.String())
 	}
 }
