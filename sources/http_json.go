@@ -157,7 +157,9 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 		return explainLost(failed)
 	}
 	body := b.take()
-	s.remember(q, len(body))
+	if failed == nil {
+		s.remember(q, len(body))
+	}
 	return use(answer, body, login)
 }
 

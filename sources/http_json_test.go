@@ -399,8 +399,14 @@ func TestHTTPJSONLargeAnswers(t *testing.T) {
 			}
 			first, second := run(), run()
 			t.Logf("the first run allocates %.2f times the answer, the second %.2f", first, second)
-			if second > 1.3 {
-				t.Errorf("a run allocates %.2f times the answer", second)
+			// A buffer that grows doubles: the last one takes up to twice the answer,
+			// the one before as much as the answer, and all before that as much again.
+			most := 4.0
+			if name == "with its length" {
+				most = 1.3
+			}
+			if first > most || second > 1.3 {
+				t.Errorf("the first run allocates %.2f times the answer, the second %.2f", first, second)
 			}
 		})
 	}
