@@ -68,9 +68,7 @@ func TestClickHouseKillsWhatOutlives(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
-	if n := ch.Running(t, reader.Name); n != 0 {
-		t.Errorf("%d queries run on", n)
-	}
+	servers.Eventually(t, "the query has left", func() bool { return ch.Running(t, reader.Name) == 0 })
 	if n := connections.Load(); n != 2 {
 		t.Errorf("%d connections, want one beyond the cap", n)
 	}
