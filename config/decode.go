@@ -47,8 +47,11 @@ func (n node) place(from node) string {
 // child returns the place of a field of n, whose value is y.
 func (n node) child(y *yaml.Node, key string) node {
 	path := key
+	if key == "" {
+		path = `""`
+	}
 	if n.path != "" {
-		path = n.path + "." + key
+		path = n.path + "." + path
 	}
 	return newNode(n.in, y, path)
 }

@@ -59,6 +59,8 @@ const (
 // legalLabel reports a name that no label may have. alsoIn ends the remedy.
 func (n node) legalLabel(name, alsoIn string) bool {
 	switch {
+	case name == "":
+		n.fail("a label has no name", "write its name before the colon, or delete it")
 	case !model.LegacyValidation.IsValidLabelName(name):
 		n.fail(fmt.Sprintf("%q is not a legal label name: receivers of remote write 1.0 take letters, digits and _ and no digit first", name),
 			"write "+legalName(name, "")+alsoIn)
@@ -89,7 +91,7 @@ func legalName(name, extra string) string {
 		}
 		return '_'
 	}, name)
-	if legal[0] >= '0' && legal[0] <= '9' {
+	if strings.TrimLeft(legal, "0123456789") != legal {
 		return "_" + legal
 	}
 	return legal

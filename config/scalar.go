@@ -131,6 +131,10 @@ func parseNumber(s string) (float64, error) {
 	return strconv.ParseFloat(s, 64)
 }
 
+// maxDuration bounds durations, so that three times one, or one from now on, is
+// within what a time holds.
+const maxDuration = 50 * 365 * 24 * time.Hour
+
 // duration sets *into to a duration above zero.
 func (n node) duration(into *time.Duration) {
 	var d time.Duration
@@ -153,6 +157,10 @@ func (n node) anyDuration(into *time.Duration) bool {
 	d, err := model.ParseDuration(s)
 	if err != nil {
 		n.fail(fmt.Sprintf("%q is not a duration", s), "write whole numbers with units, such as 30s, 1m30s or 500ms")
+		return false
+	}
+	if time.Duration(d) > maxDuration {
+		n.fail(s+" is too long", fmt.Sprintf("write at most %s", prometheusDuration(maxDuration)))
 		return false
 	}
 	*into = time.Duration(d)
