@@ -47,9 +47,9 @@ func (l *Log) append(r *Round, now int64) (Appended, error) {
 	if l.closed {
 		return Appended{}, errClosed
 	}
-	if l.now-now > forgetAfter.Milliseconds() { // the clock was ahead, and has been set back
+	if l.now-now > rememberFor.Milliseconds() { // the clock was ahead, and has been set back
 		l.now = now
-		l.series.setBack(now)
+		l.series.released.setBack(now)
 	}
 	l.now = max(l.now, now)
 	l.series.forget(l.now)
@@ -108,7 +108,7 @@ func (l *Log) writeRound(r *Round, now int64) (out Appended, rest waitingRound, 
 		rest = copyTaken(r, l.enc.taken[l.enc.takenIn(kept):])
 	}
 	before := l.end.Totals
-	l.commit(seg, kept)
+	l.commit(seg, kept, r)
 	out.Appended = l.end.Totals.Sub(before)
 	if l.open != nil && l.bytes+l.others > l.o.MaxBytes && len(l.segments) == 1 {
 		l.seal(now)
@@ -148,7 +148,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 		if e.full(bytes) {
 			cut()
 		}
-		e.add(s.Series, s.T, false, bytes)
+		e.add(s.Series, s.T, bytes)
 		e.samples = append(e.samples, record.RefSample{Ref: l.refer(s.Series, seg), ST: s.ST, T: s.T, V: s.V})
 	}
 	for i := range r.Histograms {
@@ -161,7 +161,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 		if e.full(bytes) {
 			cut()
 		}
-		e.add(s.Series, s.T, false, bytes)
+		e.add(s.Series, s.T, bytes)
 		ref := l.refer(s.Series, seg)
 		if s.H != nil {
 			e.histograms = append(e.histograms, record.RefHistogramSample{Ref: ref, ST: s.ST, T: s.T, H: s.H})
@@ -169,19 +169,17 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 			e.floats = append(e.floats, record.RefFloatHistogramSample{Ref: ref, ST: s.ST, T: s.T, FH: s.FH})
 		}
 	}
-	var before *Exemplar // the one taken last
 	for i := range r.Exemplars {
 		s := &r.Exemplars[i]
 		bytes := sampleBytes + int(2*s.Labels.ByteSize()) + l.bytesToIntroduce(s.Series, seg)
-		if bytes > itemBytes || !l.series.takeExemplar(s, before, l.round, r) {
+		if bytes > itemBytes || !l.series.takeExemplar(s, l.round, r) {
 			refused.Exemplars++
 			continue
 		}
 		if e.full(bytes) {
 			cut()
 		}
-		before = s
-		e.add(s.Series, s.T, true, bytes)
+		e.addExemplar(s, i, bytes)
 		e.exemplars = append(e.exemplars, record.RefExemplar{Ref: l.refer(s.Series, seg), T: s.T, V: s.V, Labels: s.Labels})
 	}
 	if !e.counts().IsZero() {
@@ -269,7 +267,7 @@ func (l *Log) write(seg *openSegment) (kept int, err error) {
 // commit makes the first frames of the round final and takes the others back.
 // Where the segment was given up, their sequence numbers are not used again:
 // what is on the disk of them is not known.
-func (l *Log) commit(seg *openSegment, kept int) {
+func (l *Log) commit(seg *openSegment, kept int, r *Round) {
 	e, taken, table, described := l.enc, 0, seg.tableLen, 0
 	if kept > 0 {
 		f := e.frames[kept-1]
@@ -293,10 +291,10 @@ func (l *Log) commit(seg *openSegment, kept int) {
 		l.end.Seq = e.frames[len(e.frames)-1].header.seq
 	}
 	for _, t := range e.taken[:taken] {
-		if t.exemplar {
-			t.series.lastExemplar = max(t.series.lastExemplar, t.t)
-		} else {
+		if t.exemplar == 0 {
 			t.series.last = max(t.series.last, t.t)
+		} else if p := r.Exemplars[t.exemplar-1].place(); p.after(t.series.exemplars.last) {
+			t.series.exemplars.last = p
 		}
 	}
 	for _, s := range seg.table[1+table:] {

@@ -14,28 +14,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// TestForgottenAfterAClockJump sets the clock ahead for one round and back:
-// released series are forgotten as before.
-func TestForgottenAfterAClockJump(t *testing.T) {
-	l := openTest(t, Options{Path: t.TempDir()})
-	now := testStart
-	round := func(n int, at time.Time) {
-		s := l.Series(testLabels(n), Metadata{})
-		mustAppend(t, l, roundOf([]*Series{s}, at, 1), at)
-		l.Release(s)
-	}
-	for i := range 5 {
-		round(i, now.AddDate(1, 0, i))
-	}
-	for i := range 500 {
-		now = now.Add(time.Minute)
-		round(10+i, now)
-	}
-	if n := l.Stats().Series; n > 12 || n != len(l.series.released) {
-		t.Errorf("%d series are remembered, %d wait to be forgotten", n, len(l.series.released))
-	}
-}
-
 // TestRefused holds that a series never goes back in time.
 func TestRefused(t *testing.T) {
 	const t0 = 1_700_000_000_000
@@ -160,62 +138,6 @@ func TestEveryKind(t *testing.T) {
 	}
 	if err := r.Next(&f); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
-	}
-}
-
-// TestSeriesAreInterned holds when a series is remembered and when it is not.
-func TestSeriesAreInterned(t *testing.T) {
-	l := openTest(t, Options{Path: t.TempDir()})
-	a := testSeries(l, 1)[0]
-	if testSeries(l, 1)[0] != a {
-		t.Error("the same labels gave two handles")
-	}
-	now := testStart
-	mustAppend(t, l, roundOf([]*Series{a}, now, 0), now)
-	l.Release(a)
-	l.Release(a)
-	other := l.Series(testLabels(1), Metadata{})
-	pass := func(d time.Duration) {
-		now = now.Add(d)
-		mustAppend(t, l, roundOf([]*Series{other}, now, 0), now)
-	}
-	pass(forgetAfter - time.Second)
-	if testSeries(l, 1)[0] != a {
-		t.Fatal("forgotten too soon")
-	}
-	pass(forgetAfter) // it has a user now
-	if testSeries(l, 1)[0] != a {
-		t.Fatal("forgotten while it was used")
-	}
-	l.Release(a)
-	l.Release(a)
-	pass(forgetAfter)
-	if l.Stats().Series != 1 {
-		t.Errorf("%d series are remembered", l.Stats().Series)
-	}
-	again := testSeries(l, 1)[0]
-	if again == a {
-		t.Error("not forgotten")
-	}
-	// Though forgotten, it does not go back.
-	if out := mustAppend(t, l, roundOf([]*Series{again}, testStart, 0), now); !out.Appended.IsZero() {
-		t.Errorf("went back in time: %+v", out)
-	}
-}
-
-// TestChurnIsBounded appends series that live for one round each.
-func TestChurnIsBounded(t *testing.T) {
-	l := openTest(t, Options{Path: t.TempDir()})
-	now := testStart
-	for i := range 3000 {
-		s := l.Series(testLabels(i), Metadata{})
-		now = now.Add(10 * time.Second)
-		mustAppend(t, l, roundOf([]*Series{s}, now, 0), now)
-		l.Release(s)
-	}
-	limit := int(forgetAfter/(10*time.Second)) + 1
-	if got := l.Stats().Series; got > limit || len(l.series.released) > limit || len(l.series.byHash) > limit {
-		t.Errorf("%d series are remembered, %d released, want at most %d", got, len(l.series.released), limit)
 	}
 }
 

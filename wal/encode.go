@@ -62,7 +62,7 @@ type encodedFrame struct {
 type takenItem struct {
 	series   *Series
 	t        int64
-	exemplar bool
+	exemplar int // its place in the round, from 1; 0 is a sample or a histogram
 }
 
 func newEncoder() *encoder {
@@ -116,17 +116,22 @@ func (e *encoder) counts() Totals {
 	}
 }
 
-// add notes an item of so many bytes in the frame.
-func (e *encoder) add(s *Series, t int64, exemplar bool, bytes int) {
-	switch {
-	case exemplar: // its time is not ours to judge
-	case len(e.samples)+len(e.histograms)+len(e.floats) == 0:
+// add notes a sample or a histogram of so many bytes in the frame.
+func (e *encoder) add(s *Series, t int64, bytes int) {
+	if len(e.samples)+len(e.histograms)+len(e.floats) == 0 {
 		e.minT, e.maxT = t, t
-	default:
+	} else {
 		e.minT, e.maxT = min(e.minT, t), max(e.maxT, t)
 	}
 	e.bytes += bytes
-	e.taken = append(e.taken, takenItem{s, t, exemplar})
+	e.taken = append(e.taken, takenItem{series: s, t: t})
+}
+
+// addExemplar is add for the i-th exemplar of the round, whose time is not ours
+// to judge.
+func (e *encoder) addExemplar(x *Exemplar, i, bytes int) {
+	e.bytes += bytes
+	e.taken = append(e.taken, takenItem{x.Series, x.T, i + 1})
 }
 
 // full tells whether an item of so many bytes begins a new frame.

@@ -170,7 +170,7 @@ func (l *Log) recoverSegment(i int, h segmentHeader) (found bool, err error) {
 		s := l.series.intern(entry.Labels, entry.Metadata)
 		s.segment, s.described, s.ref = h.first, h.first, seriesRef(ref+1)
 		l.open.table = append(l.open.table, s)
-		l.series.release(s, l.now)
+		l.series.rest(s)
 	}
 	l.open.tableLen = len(t.series) - 1
 	return true, nil

@@ -71,6 +71,19 @@ func (l *Log) synced(seg *openSegment, size int64, at tailStart) {
 	t.from, t.end = size, at
 }
 
+// trimTable drops what a rewrite has no use for: the series that are in the
+// tail itself. A disk that syncs nothing for long would have them of every
+// segment in memory.
+func (seg *openSegment) trimTable() {
+	keep := 1 + seg.tail.end.table
+	if seg.tail.gone {
+		keep = 0
+	}
+	if keep < len(seg.table) {
+		seg.table = slices.Clone(seg.table[:keep])
+	}
+}
+
 // here is where the log stands in its open segment.
 func (l *Log) here() tailStart {
 	return tailStart{l.end.Seq, l.end.Totals, l.floor, l.open.tableLen, l.states}
@@ -82,6 +95,9 @@ func (s *syncer) rewriteFailed() error {
 	l := s.log
 	l.mu.Lock()
 	rolled := slices.Clone(l.rolled)
+	for _, seg := range rolled {
+		seg.trimTable()
+	}
 	l.mu.Unlock()
 	for _, seg := range rolled {
 		if !seg.failed {

@@ -69,8 +69,8 @@ func (l *Log) grow(seg *openSegment, bytes int64) {
 	l.end.Segment, l.end.Offset = seg.header.first, seg.size
 }
 
-// due tells whether the open segment is large or old enough to be sealed. One
-// from the future, after the clock was set back, is old too; one without a
+// due tells whether the open segment is large or old enough to be sealed, or
+// keeps too much in memory. One from the future, after the clock was set back, is old too; one without a
 // frame never is.
 func (l *Log) due(now int64) bool {
 	if l.end.Seq < l.open.header.first {
@@ -79,7 +79,7 @@ func (l *Log) due(now int64) bool {
 	age := now - l.open.header.created
 	limit := l.o.SegmentAge.Milliseconds()
 	return l.open.size >= l.o.SegmentBytes || age >= limit || age <= -limit ||
-		len(l.open.table) > maxSegmentSeries/2
+		len(l.open.table) > maxSegmentSeries/2 || l.series.idle > l.series.maxIdle
 }
 
 // seal ends the open segment with its series table, so that no damaged frame
@@ -127,6 +127,7 @@ func (l *Log) encodeTable(series []*Series, h frameHeader) {
 func (l *Log) leave(seg *openSegment) {
 	l.open = nil
 	l.rolled = append(l.rolled, seg)
+	l.series.left(seg.table[min(1, len(seg.table)):], l.now)
 }
 
 // dropRolled closes a segment that waits for a sync it needs no more: it has

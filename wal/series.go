@@ -2,17 +2,11 @@ package wal
 
 import (
 	"math"
-	"slices"
-	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
 )
-
-// forgetAfter is how long a released series is remembered, so that one that
-// comes back is still held to its last time. Far longer than any tick is late.
-const forgetAfter = 10 * time.Minute
 
 // neverAppended is the last time of a series that has none yet.
 const neverAppended = math.MinInt64
@@ -27,43 +21,51 @@ type Series struct {
 	// All but labels is the writer's, under Log.mu. What every append of a
 	// sample looks at comes first, in as few cache lines as can be: an append
 	// of thousands of series mostly waits for these.
-	last, lastExemplar       int64 // newest times in the log, Unix milliseconds
-	pending, pendingExemplar int64 // the same with the round being encoded
-	round                    uint64
+	last    int64 // newest time in the log, Unix milliseconds
+	pending int64 // the same with the round being encoded
+	round   uint64
 
 	segment   uint64 // the segment that ref belongs to
 	ref       seriesRef
 	described uint64 // the segment that has the metadata as it is now
 
-	labels     labels.Labels
-	metadata   *Metadata // shared, and not written to
-	next       *Series   // of the same hash
-	users      int       // calls of Log.Series not yet released
-	releasedAt int64     // the append clock when users became 0
+	labels    labels.Labels
+	metadata  *Metadata      // shared, and not written to
+	exemplars *lastExemplars // nil before the first
+	next      *Series        // of the same hash
+	users     int            // calls of Log.Series not yet released
+	idle      int            // bytes of it among those without users
 }
 
 // Labels returns the label set. Anyone may call it at any time.
 func (s *Series) Labels() labels.Labels { return s.labels }
 
-// seriesTable interns the handles of a log. It has no lock of its own: it is
-// part of the writer.
+// maxIdle bounds the bytes of series without users that the open segment has
+// and the log therefore has whole: it is sealed when they are more. Of labels
+// that compress well, a segment has far more than its size on disk.
+const maxIdle = 32 << 20
+
+// seriesBase is what a series takes in memory beside its texts, about.
+const seriesBase = 256
+
+// seriesTable interns the handles of a log: those of series that have a user
+// or are in the open segment, which has one reference for each. Of the others
+// only the last times are remembered. It has no lock of its own: it is part of
+// the writer.
 type seriesTable struct {
 	byHash   map[uint64]*Series
 	len      int
-	metadata *Metadata        // of the series interned last; not nil
-	released []releasedSeries // oldest first; stale entries are skipped
+	metadata *Metadata // of the series interned last; not nil
+	idle     int       // bytes of the series without users
+	maxIdle  int
+	released released
 	// floor is the largest time among forgotten series. A series that is not
 	// known is held to it: it may be one of them.
 	floor int64
 }
 
-type releasedSeries struct {
-	series *Series
-	at     int64
-}
-
 func newSeriesTable(floor int64) seriesTable {
-	return seriesTable{byHash: make(map[uint64]*Series), metadata: &Metadata{}, floor: floor}
+	return seriesTable{byHash: make(map[uint64]*Series), metadata: &Metadata{}, maxIdle: maxIdle, released: newReleased(), floor: floor}
 }
 
 // find returns the handle of the label set; nil if there is none.
@@ -90,43 +92,58 @@ func (t *seriesTable) intern(lset labels.Labels, m Metadata) *Series {
 		return s
 	}
 	hash := lset.Hash()
-	s := &Series{labels: lset, metadata: t.metadata, next: t.byHash[hash], last: neverAppended, lastExemplar: neverAppended}
+	before := t.released.of(hash)
+	s := &Series{labels: lset, metadata: t.metadata, next: t.byHash[hash], last: before.sample}
+	if before.exemplar != neverAppended {
+		s.exemplars = exemplarsAfter(before.exemplar)
+	}
 	t.byHash[hash] = s
 	t.len++
 	return s
 }
 
-// release puts a series without users on the way to being forgotten.
-func (t *seriesTable) release(s *Series, now int64) {
-	s.releasedAt = now
-	t.released = append(t.released, releasedSeries{s, now})
+// use counts a user of a series.
+func (t *seriesTable) use(s *Series) {
+	s.users++
+	t.idle -= s.idle
+	s.idle = 0
 }
 
-// forget drops the series that were released long enough ago.
-func (t *seriesTable) forget(now int64) {
-	n := 0
-	for ; n < len(t.released) && now-t.released[n].at >= forgetAfter.Milliseconds(); n++ {
-		s := t.released[n].series
-		if s.users > 0 || s.releasedAt != t.released[n].at {
-			continue // taken again since
-		}
-		t.floor = max(t.floor, s.last)
-		t.drop(s)
-	}
-	if n > 0 {
-		t.released = slices.Delete(t.released, 0, n)
-	}
+// rest keeps a series without users whole, for as long as the open segment has
+// it.
+func (t *seriesTable) rest(s *Series) {
+	t.idle -= s.idle
+	s.idle = seriesBase + int(s.labels.ByteSize()) + len(s.metadata.Unit) + len(s.metadata.Help)
+	t.idle += s.idle
 }
 
-// setBack lets what was released in a future that the clock has left be
-// forgotten as if it had been released now.
-func (t *seriesTable) setBack(now int64) {
-	for i := range t.released {
-		r := &t.released[i]
-		if r.series.releasedAt == r.at {
-			r.series.releasedAt = min(r.at, now)
+// shorten drops a series without users, and remembers its last times. One that
+// was never appended leaves nothing.
+func (t *seriesTable) shorten(s *Series, now int64) {
+	t.idle -= s.idle
+	s.idle = 0
+	t.drop(s)
+	last := lastTimes{s.last, neverAppended}
+	if s.exemplars != nil {
+		last.exemplar = s.exemplars.last.t
+	}
+	if last == (lastTimes{neverAppended, neverAppended}) {
+		return
+	}
+	t.forget(now)
+	t.released.add(s.labels.Hash(), last)
+}
+
+// forget drops what is remembered of the series released longest ago, if it is
+// time to.
+func (t *seriesTable) forget(now int64) { t.floor = max(t.floor, t.released.forget(now)) }
+
+// left shortens those without users of the series of a segment that was open.
+func (t *seriesTable) left(table []*Series, now int64) {
+	for _, s := range table {
+		if s.users == 0 {
+			t.shorten(s, now)
 		}
-		r.at = min(r.at, now)
 	}
 }
 
@@ -151,7 +168,7 @@ func (t *seriesTable) drop(s *Series) {
 }
 
 // Series returns the handle of a label set, the same one for the same labels
-// until it is forgotten, and counts one more user of it. m replaces what was
+// while it has users, and counts one more of them. m replaces what was
 // known of the metric; if it differs it goes out with the next sample. The
 // caller has validated both, keeps the handle for as long as it appends to the
 // series, and then calls Release. Anyone may call it at any time; it waits for
@@ -160,7 +177,7 @@ func (l *Log) Series(lset labels.Labels, m Metadata) *Series {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.series.intern(lset, m)
-	s.users++
+	l.series.use(s)
 	return s
 }
 
@@ -181,17 +198,22 @@ func (l *Log) Floor() int64 {
 func (l *Log) Last(lset labels.Labels) (at int64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.series.find(lset)
-	if s == nil || s.last == neverAppended {
+	at = l.series.released.of(lset.Hash()).sample
+	if s := l.series.find(lset); s != nil {
+		at = s.last
+	}
+	if at == neverAppended {
 		return 0, false
 	}
-	return s.last, true
+	return at, true
 }
 
 // Release gives a handle back, once per call of Series; the caller does not
-// append to it again. The last time of the series is kept for ten minutes of
-// appends more, so that whoever asks for the same labels in that time can
-// still not go back before it.
+// append to it again. The last time of the series is remembered for ten minutes
+// of appends at least, so that whoever asks for the same labels in that time can
+// still not go back before it. Where a quarter of a million others and more are
+// released in that time, it may be forgotten before, and its time is part of
+// the floor then, which rounds with OwnTime are not held to.
 func (l *Log) Release(s *Series) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -200,8 +222,13 @@ func (l *Log) Release(s *Series) {
 
 // giveBack is Release for who has l.mu.
 func (l *Log) giveBack(s *Series) {
-	if s.users--; s.users == 0 {
-		l.series.release(s, l.now)
+	if s.users--; s.users > 0 {
+		return
+	}
+	if l.open != nil && s.segment == l.open.header.first {
+		l.series.rest(s)
+	} else {
+		l.series.shorten(s, l.now)
 	}
 }
 
@@ -209,7 +236,7 @@ func (l *Log) giveBack(s *Series) {
 // the series, and notes it for the round being encoded if so.
 func (t *seriesTable) take(s *Series, at int64, round uint64, r *Round) bool {
 	if s.round != round {
-		s.round, s.pending, s.pendingExemplar = round, s.last, s.lastExemplar
+		s.round, s.pending = round, s.last
 	}
 	if r.again {
 		return true
@@ -219,26 +246,6 @@ func (t *seriesTable) take(s *Series, at int64, round uint64, r *Round) bool {
 	}
 	s.pending = at
 	return true
-}
-
-// takeExemplar is take for an exemplar: one that was scraped before is the
-// same again. A native histogram may have several of one time; before is the one
-// taken last.
-func (t *seriesTable) takeExemplar(e, before *Exemplar, round uint64, r *Round) bool {
-	s := e.Series
-	if s.round != round {
-		s.round, s.pending, s.pendingExemplar = round, s.last, s.lastExemplar
-	}
-	if e.T <= s.pendingExemplar && !e.beside(before) && !r.again {
-		return false
-	}
-	s.pendingExemplar = e.T
-	return true
-}
-
-// beside tells whether two exemplars of one series and time are not the same.
-func (e *Exemplar) beside(o *Exemplar) bool {
-	return o != nil && o.Series == e.Series && o.T == e.T && (o.V != e.V || !labels.Equal(o.Labels, e.Labels))
 }
 
 func (s *Series) refMetadata() record.RefMetadata {

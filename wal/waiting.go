@@ -41,7 +41,7 @@ func (l *Log) keep(w waitingRound) Totals {
 	for q.bytes+w.bytes > maxWaitingBytes {
 		l.lose(l.shift())
 	}
-	w.eachSeries(func(s *Series) { s.users++ })
+	w.eachSeries(l.series.use)
 	q.rounds = append(q.rounds, w)
 	q.bytes += w.bytes
 	q.counts = q.counts.Add(w.Totals())
@@ -93,7 +93,7 @@ func (l *Log) shrink(rest waitingRound) {
 	q := &l.waiting
 	old := q.rounds[0]
 	rest.bytes = rest.size()
-	rest.eachSeries(func(s *Series) { s.users++ })
+	rest.eachSeries(l.series.use)
 	q.rounds[0] = rest
 	q.bytes += rest.bytes - old.bytes
 	q.counts = q.counts.Sub(old.Totals()).Add(rest.Totals())
@@ -132,7 +132,7 @@ func copyRound(r *Round) waitingRound {
 // has been written of them.
 func copyTaken(r *Round, taken []takenItem) waitingRound {
 	w := waitingRound{Round: Round{State: cloneStates(r.State), OwnTime: r.OwnTime, again: r.again}}
-	next := func(s *Series, t int64, exemplar bool) bool {
+	next := func(s *Series, t int64, exemplar int) bool {
 		if len(taken) == 0 || taken[0] != (takenItem{s, t, exemplar}) {
 			return false
 		}
@@ -140,17 +140,17 @@ func copyTaken(r *Round, taken []takenItem) waitingRound {
 		return true
 	}
 	for _, s := range r.Samples {
-		if next(s.Series, s.T, false) {
+		if next(s.Series, s.T, 0) {
 			w.Samples = append(w.Samples, s)
 		}
 	}
 	for _, h := range r.Histograms {
-		if next(h.Series, h.T, false) {
+		if next(h.Series, h.T, 0) {
 			w.Histograms = append(w.Histograms, h)
 		}
 	}
-	for _, e := range r.Exemplars {
-		if next(e.Series, e.T, true) {
+	for i, e := range r.Exemplars {
+		if next(e.Series, e.T, i+1) {
 			w.Exemplars = append(w.Exemplars, e)
 		}
 	}
