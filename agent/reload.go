@@ -104,11 +104,11 @@ func (a *Agent) edited(ctx context.Context) bool {
 func (a *Agent) reload(ctx context.Context, why string) error {
 	began := time.Now()
 	files := a.config.Files
+	var next *succession
 	var err error
-	if files.Loaded, err = content(ctx, files); err != nil {
-		return err
+	if files.Loaded, err = content(ctx, files); err == nil {
+		next, err = a.prepare(ctx)
 	}
-	next, err := a.prepare(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			a.tries(files)

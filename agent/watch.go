@@ -99,7 +99,10 @@ func (w *watcher) run(ctx context.Context) {
 		case <-timer.C:
 			soon = false
 			timer.Reset(lookAnyway)
-			again, _ := unlessOver(ctx, func() (bool, error) { return w.look(), nil })
+			again, err := unlessOver(ctx, func() (bool, error) { return w.look(), nil })
+			if err != nil && ctx.Err() == nil {
+				w.logger.Error("files of the configuration not looked at", "err", err)
+			}
 			if again {
 				hurry()
 			}
@@ -142,32 +145,5 @@ func (w *watcher) watchFolders() {
 				_ = w.events.Add(filepath.Dir(real))
 			}
 		}
-	}
-}
-
-// content is that of the files, as they are.
-func content(ctx context.Context, files config.Files) ([sha256.Size]byte, error) {
-	return unlessOver(ctx, func() ([sha256.Size]byte, error) { return files.Content(), nil })
-}
-
-// unlessOver returns what read returns, or errStopping as soon as ctx ends: read
-// may hang in a file system that is away, where nothing interrupts it, and the
-// agent is to stop all the same. It ends then whenever it does.
-func unlessOver[T any](ctx context.Context, read func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := read()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-		var none T
-		return none, errStopping
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -140,6 +141,39 @@ func TestStopsWhileFilesHang(t *testing.T) {
 	}
 	close(released)
 	<-ended
+}
+
+// TestReloadOutlivesPanic reloads what the agent cannot read without a panic:
+// the reload is refused, once for each content, and all runs on.
+func TestReloadOutlivesPanic(t *testing.T) {
+	r := newReloadable(t)
+	load, panics := r.load, false
+	a := runInside(t, func() (*config.Config, error) {
+		if panics {
+			var none *config.Config
+			none.Sources = nil
+		}
+		return load()
+	})
+	before := a.config
+	panics = true
+	r.edit("Old.", "New.")
+	err := a.reload(t.Context(), "test")
+	if err == nil {
+		t.Fatal("the reload is not refused")
+	}
+	for _, want := range []string{"could not be read", "internal error", "nil pointer", "watch_test.go:", "report"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q: %v", want, err)
+		}
+	}
+	if a.config != before || a.edited(t.Context()) {
+		t.Errorf("another configuration: %v, to be loaded again: %v", a.config != before, a.edited(t.Context()))
+	}
+	panics = false
+	if err := a.reload(t.Context(), "test"); err != nil || a.config == before {
+		t.Errorf("the next reload returns %v", err)
+	}
 }
 
 // TestReloadBesidePipe puts a pipe that nobody writes to among the collector
