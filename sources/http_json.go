@@ -63,13 +63,19 @@ func (s *httpJSON) Query(ctx context.Context, q config.Query, each func(*Row) er
 		if request.method == http.MethodHead {
 			return s.head(ctx, q, request, each)
 		}
-		return s.ask(ctx, q, request, func(answer *http.Response, body []byte, login *sentLogin) error {
+		return s.ask(ctx, q, request, func(ctx context.Context, answer *http.Response, body []byte, login *sentLogin) error {
 			document := withoutMark(unsafe.String(unsafe.SliceData(body), len(body)))
 			if err := checkJSON(document); err != nil {
 				return fmt.Errorf("the answer is no JSON: %w%s", err, login.hide(describeAnswer(answer, body)))
 			}
 			// Paths are run by a library, on what anybody may have sent.
-			return guard(func() error { return newJSONTable(q.JSON).read(document, each) })
+			return guard(func() error {
+				table, err := newJSONTable(q.JSON, s.source.BodySizeLimit)
+				if err != nil {
+					return err
+				}
+				return table.read(ctx, document, each)
+			})
 		})
 	})
 }
@@ -111,7 +117,7 @@ var headColumns = []string{"status", "content_length", "last_modified", "seconds
 // head hands on what a HEAD tells, whatever the status is.
 func (s *httpJSON) head(ctx context.Context, q config.Query, request httpRequest, each func(*Row) error) error {
 	began := time.Now()
-	return s.ask(ctx, q, request, func(answer *http.Response, _ []byte, _ *sentLogin) error {
+	return s.ask(ctx, q, request, func(_ context.Context, answer *http.Response, _ []byte, _ *sentLogin) error {
 		row := Row{headColumns, []Value{IntValue(int64(answer.StatusCode)), {}, {}, FloatValue(time.Since(began).Seconds())}}
 		if answer.ContentLength >= 0 {
 			row.Values[1] = IntValue(answer.ContentLength)
@@ -124,8 +130,9 @@ func (s *httpJSON) head(ctx context.Context, q config.Query, request httpRequest
 }
 
 // ask sends the request of q when there is a slot for it, and has use read the
-// answer. The body is valid until use returns.
-func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest, use func(*http.Response, []byte, *sentLogin) error) error {
+// answer, until the context that it is given ends. The body is valid until use
+// returns.
+func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest, use func(context.Context, *http.Response, []byte, *sentLogin) error) error {
 	if err := s.slots.take(ctx, q.Timeout); err != nil {
 		return err
 	}
@@ -160,7 +167,7 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	if failed == nil {
 		s.remember(q, len(body))
 	}
-	return use(answer, body, login)
+	return use(ctx, answer, body, login)
 }
 
 // reached tells errors of an exchange that are the query's own affair from those

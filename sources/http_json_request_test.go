@@ -118,19 +118,6 @@ func TestJSONRequestsRefused(t *testing.T) {
 	}
 }
 
-func TestJSONPathsRefused(t *testing.T) {
-	s := config.Source{Type: config.TypeHTTPJSON, URL: parseURL(t, "http://es/")}
-	for want, j := range map[string]*config.JSON{
-		"column v has no path":                         jsonPaths("", "v", ""),
-		"the path a|@fromstr of rows has @fromstr":     jsonPaths("a|@fromstr"),
-		"the path @fromstr.b of column v has @fromstr": jsonPaths("", "v", "@fromstr.b"),
-	} {
-		if err := CheckStatement(s, config.Query{SQL: "GET", JSON: j}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: %v, want %s", j, err, want)
-		}
-	}
-}
-
 // FuzzJSONRequest: whatever the text is, a request goes to the source's server,
 // by a method that is allowed, and carries no login.
 func FuzzJSONRequest(f *testing.F) {

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,10 +15,14 @@ import (
 
 // jsonTable makes rows of one document.
 type jsonTable struct {
-	rows    string // path
+	rows    jsonPath
+	path    string // that of rows
 	columns []jsonColumn
-	keyed   bool // a column is the name under which a row stands
+	members []jsonMember
+	places  map[string]int // of members by name, where they are many
+	keyed   bool           // a column is the name under which a row stands
 
+	work  jsonWork
 	row   Row
 	turn  int    // of how many rows there were
 	texts []byte // what had escapes in this row
@@ -27,54 +32,133 @@ type jsonTable struct {
 // jsonColumn is one column of a [jsonTable].
 type jsonColumn struct {
 	name, path string
+	steps      jsonPath
 	// If the path begins with the name of a member, that is member, and rest
 	// leads on from there: the members of a row are gone through once for all
 	// columns.
-	member, rest string
-	passed       int // the turn in which the member was there last
-	seen         int // the same of the cell; 0: never
+	member string
+	rest   jsonPath
+	seen   int // the turn in which the cell was there last; 0: never
+}
+
+// jsonMember is a member of a row to which columns lead, or through it.
+type jsonMember struct {
+	name    string
+	columns []int
+	passed  int // the turn in which it was there last
 }
 
 // newJSONTable returns the table that j describes. Without one, every member of
-// the rows is a column, or the row itself if it has none.
-func newJSONTable(j *config.JSON) *jsonTable {
-	t := &jsonTable{}
+// the rows is a column, or the row itself if it has none. What paths make of an
+// answer, or of one row, may be limit bytes; 0: any number.
+func newJSONTable(j *config.JSON, limit int64) (*jsonTable, error) {
+	t := &jsonTable{work: jsonWork{limit: limit}}
 	if j == nil {
-		return t
+		return t, nil
 	}
-	t.rows = j.Rows
+	var err error
+	t.path = j.Rows
+	if t.rows, err = parseJSONPath(j.Rows); err != nil {
+		return nil, fmt.Errorf("the path %s of rows is refused: %w", j.Rows, err)
+	}
 	for _, c := range j.Columns {
-		column := jsonColumn{name: c.Name, path: c.Path}
-		column.member, column.rest = firstStep(c.Path)
+		column, err := newJSONColumn(c)
+		if err != nil {
+			return nil, err
+		}
 		t.keyed = t.keyed || c.Path == config.JSONKey
 		t.columns = append(t.columns, column)
 	}
-	return t
+	return t, nil
+}
+
+func newJSONColumn(c config.JSONColumn) (jsonColumn, error) {
+	column := jsonColumn{name: c.Name, path: c.Path}
+	switch c.Path {
+	case "":
+		return column, fmt.Errorf("column %s has no path; write %s for the row itself", c.Name, jsonThis)
+	case config.JSONKey:
+		return column, nil
+	}
+	var err error
+	if column.steps, err = parseJSONPath(c.Path); err != nil {
+		return column, fmt.Errorf("the path %s of column %s is refused: %w", c.Path, c.Name, err)
+	}
+	var rest string
+	if column.member, rest = firstStep(c.Path); rest != "" {
+		column.rest, err = parseJSONPath(rest)
+	}
+	return column, err
 }
 
 // read hands on the rows of a document that [checkJSON] has let pass. A column
-// that no row has is left out.
-func (t *jsonTable) read(document string, each func(*Row) error) error {
-	rows, err := t.find(strings.Trim(document, jsonSpace))
+// that no row has is left out. It ends soon after ctx, with the cause of that.
+func (t *jsonTable) read(ctx context.Context, document string, each func(*Row) error) error {
+	rows, err := t.find(ctx, strings.Trim(document, jsonSpace))
 	if err != nil || rows == "null" {
 		return err
 	}
 	if t.columns == nil {
-		t.addMembers(rows)
+		if err := t.addMembers(ctx, rows); err != nil {
+			return err
+		}
 	}
+	t.index()
 	t.row.Values = make([]Value, len(t.columns))
 	for r := t.walk(rows); t.misses() && r.next(); {
-		t.fill(r)
+		if err := t.fill(ctx, r); err != nil {
+			return err
+		}
 	}
 	t.columns = slices.DeleteFunc(t.columns, func(c jsonColumn) bool { return c.seen == 0 })
+	t.index()
 	t.row = Row{make([]string, len(t.columns)), make([]Value, len(t.columns))}
 	for i, c := range t.columns {
 		t.row.Columns[i] = c.name
 	}
 	for r := t.walk(rows); r.next(); {
-		t.fill(r)
+		if err := t.fill(ctx, r); err != nil {
+			return err
+		}
 		if err := each(&t.row); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// manyMembers is above how many members a map finds one sooner than going
+// through their names does.
+const manyMembers = 8
+
+// index makes the members of the columns.
+func (t *jsonTable) index() {
+	t.members, t.places = nil, map[string]int{}
+	for i, c := range t.columns {
+		if c.member == "" {
+			continue
+		}
+		at, known := t.places[c.member]
+		if !known {
+			at = len(t.members)
+			t.places[c.member] = at
+			t.members = append(t.members, jsonMember{name: c.member})
+		}
+		t.members[at].columns = append(t.members[at].columns, i)
+	}
+}
+
+// member returns the member of a name to which columns lead, or nil.
+func (t *jsonTable) member(name string) *jsonMember {
+	if len(t.members) > manyMembers {
+		if at, ok := t.places[name]; ok {
+			return &t.members[at]
+		}
+		return nil
+	}
+	for i := range t.members {
+		if t.members[i].name == name {
+			return &t.members[i]
 		}
 	}
 	return nil
@@ -86,16 +170,15 @@ func (t *jsonTable) misses() bool {
 }
 
 // find returns what is at the path of the rows.
-func (t *jsonTable) find(document string) (string, error) {
-	if t.rows == "" {
-		return document, nil
-	}
-	found, ok := findJSON(document, t.rows)
+func (t *jsonTable) find(ctx context.Context, document string) (string, error) {
+	found, err := t.rows.find(ctx, &t.work, document)
 	switch {
-	case !ok:
-		return "", missingRows(document, t.rows)
-	case tooDeep(found) || !gjson.Valid(found):
-		return "", fmt.Errorf("what the path %s of rows makes of the answer is not JSON", t.rows)
+	case err != nil:
+		return "", fmt.Errorf("follow the path %s of rows: %w", t.path, err)
+	case found == "":
+		return "", t.missing(ctx, document)
+	case tooDeep(found):
+		return "", fmt.Errorf("what the path %s of rows makes of the answer nests more than %d deep", t.path, maxJSONDepth)
 	}
 	return found, nil
 }
@@ -104,31 +187,48 @@ func (t *jsonTable) find(document string) (string, error) {
 const maxMembers = 1000
 
 // addMembers makes every member of every row a column.
-func (t *jsonTable) addMembers(rows string) {
+func (t *jsonTable) addMembers(ctx context.Context, rows string) error {
 	spelled, known := map[string]bool{}, map[string]bool{}
+	add := func(c jsonColumn) error {
+		if c.name == "" || known[c.name] {
+			return nil
+		}
+		if len(t.columns) == maxMembers {
+			return fmt.Errorf("the rows of the answer have more than %d different members; name those that are needed in columns of json", maxMembers)
+		}
+		known[c.name] = true
+		t.columns = append(t.columns, c)
+		return nil
+	}
 	for r := t.walk(rows); r.next(); {
+		if err := t.work.pass(ctx, rowWork); err != nil {
+			return err
+		}
 		if r.value[0] != '{' {
-			if !known["value"] {
-				known["value"] = true
-				t.columns = append(t.columns, jsonColumn{name: "value", path: jsonThis})
+			if err := add(jsonColumn{name: "value", path: jsonThis}); err != nil {
+				return err
 			}
 			continue
 		}
 		for w := walkJSON(r.value); ; {
-			name, _, ok := w.next()
-			if !ok || len(t.columns) == maxMembers {
+			name, value, ok := w.next()
+			if !ok {
 				break
+			}
+			if err := t.work.pass(ctx, len(name)+len(value)); err != nil {
+				return err
 			}
 			if spelled[name] {
 				continue
 			}
-			spelled[name] = true
-			if plain := strings.Clone(t.plain(name)); plain != "" && !known[plain] {
-				known[plain] = true
-				t.columns = append(t.columns, jsonColumn{name: plain, path: gjson.Escape(plain), member: plain})
+			plain := strings.Clone(t.plain(name))
+			if err := add(jsonColumn{name: plain, steps: jsonPath{{follow: gjson.Escape(plain)}}, member: plain}); err != nil {
+				return err
 			}
+			spelled[name] = true
 		}
 	}
+	return nil
 }
 
 // walk begins before the first row.
@@ -162,35 +262,53 @@ func (r *jsonRows) next() (ok bool) {
 
 // fill makes t.row the row at which r is. Of members with one name the first
 // counts.
-func (t *jsonTable) fill(r *jsonRows) {
+func (t *jsonTable) fill(ctx context.Context, r *jsonRows) error {
 	t.turn++
 	t.texts = t.texts[:0]
+	t.work.made = 0
 	clear(t.row.Values)
-	members := 0
+	if err := t.work.pass(ctx, rowWork); err != nil {
+		return err
+	}
+	object := r.value[0] == '{'
 	for i := range t.columns {
 		switch c := &t.columns[i]; {
-		case c.member != "" && r.value[0] == '{':
-			members++
+		case c.member != "" && object:
 		case c.path == jsonThis:
 			t.set(i, r.value)
 		case c.path != config.JSONKey:
-			t.setAt(i, r.value, c.path)
+			if err := t.setAt(ctx, i, r.value, c.steps); err != nil {
+				return err
+			}
 		case r.name != "":
 			t.set(i, r.name)
 		case r.only == "":
 			t.row.Values[i], c.seen = IntValue(r.index), t.turn
 		}
 	}
-	if members == 0 {
-		return
+	if !object {
+		return nil
 	}
-	for w := walkJSON(r.value); members > 0; {
+	left := len(t.members)
+	for w := walkJSON(r.value); left > 0; {
 		name, value, ok := w.next()
 		if !ok {
-			return
+			break
 		}
-		members -= t.fillMember(t.plain(name), value)
+		if err := t.work.pass(ctx, len(name)+len(value)); err != nil {
+			return err
+		}
+		m := t.member(t.plain(name))
+		if m == nil || m.passed == t.turn {
+			continue
+		}
+		m.passed = t.turn
+		left--
+		if err := t.fillMember(ctx, m, value); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // plain returns what a name in quotes says, until the next call.
@@ -203,23 +321,16 @@ func (t *jsonTable) plain(name string) string {
 	return unsafe.String(unsafe.SliceData(t.name), len(t.name))
 }
 
-// fillMember sets the columns that lead to a member or through it, and tells how
-// many those are.
-func (t *jsonTable) fillMember(name, value string) (columns int) {
-	for i := range t.columns {
-		c := &t.columns[i]
-		if c.member != name || c.member == "" || c.passed == t.turn {
-			continue
-		}
-		c.passed = t.turn
-		columns++
-		if c.rest == "" {
+// fillMember sets the columns that lead to a member or through it.
+func (t *jsonTable) fillMember(ctx context.Context, m *jsonMember, value string) error {
+	for _, i := range m.columns {
+		if t.columns[i].rest == nil {
 			t.set(i, value)
-		} else {
-			t.setAt(i, value, c.rest)
+		} else if err := t.setAt(ctx, i, value, t.columns[i].rest); err != nil {
+			return err
 		}
 	}
-	return columns
+	return nil
 }
 
 // set sets a cell to what raw spells.
@@ -229,29 +340,39 @@ func (t *jsonTable) set(column int, raw string) {
 }
 
 // setAt sets a cell to what a path leads to, if it leads to something.
-func (t *jsonTable) setAt(column int, value, path string) {
-	if raw, ok := findJSON(value, path); ok {
+func (t *jsonTable) setAt(ctx context.Context, column int, value string, path jsonPath) error {
+	raw, err := path.find(ctx, &t.work, value)
+	switch {
+	case err != nil:
+		return fmt.Errorf("follow the path %s of column %s: %w", t.columns[column].path, t.columns[column].name, err)
+	case raw != "":
 		t.set(column, raw)
 	}
+	return nil
 }
 
-// missingRows says how far a path leads, and what is there.
-func missingRows(document, path string) error {
-	at, reached, rest := document, "", path
-	for {
-		name, behind := firstStep(rest)
-		step := strings.TrimSuffix(rest, "."+behind)
-		found, ok := findJSON(at, step)
-		if name == "" || behind == "" || !ok {
+// missing says how far the path of the rows leads, and what is there.
+func (t *jsonTable) missing(ctx context.Context, document string) error {
+	at, reached := document, "the answer"
+	for end := range t.path {
+		if t.path[end] != '.' && t.path[end] != '|' {
+			continue
+		}
+		// A part that ends inside of a bracket or an escape is no path.
+		steps, err := parseJSONPath(t.path[:end])
+		if err != nil {
+			continue
+		}
+		found, err := steps.find(ctx, &t.work, document)
+		if err != nil {
+			return err
+		}
+		if found == "" {
 			break
 		}
-		at, rest = found, behind
-		reached = strings.TrimPrefix(reached+"."+step, ".")
+		at, reached = found, t.path[:end]
 	}
-	if reached == "" {
-		reached = "the answer"
-	}
-	return fmt.Errorf("nothing is at the path %s of rows: %s is %s", path, reached, describeJSON(at))
+	return fmt.Errorf("nothing is at the path %s of rows: %s is %s", t.path, reached, describeJSON(at))
 }
 
 // maxNamed is how many members an error names.

@@ -1,0 +1,81 @@
+package sources_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"sql2metrics/sources"
+)
+
+// TestHTTPJSONEndsAmongRows: what ends a query ends it between two rows as well,
+// long after the server has sent its answer.
+func TestHTTPJSONEndsAmongRows(t *testing.T) {
+	const all = 100_000
+	server := served(t, func(*http.Request) string {
+		return `{"hits":[` + strings.Repeat(`{"n":1},`, all) + `{}]}`
+	})
+	// query asks for all rows, and runs first with the first of them.
+	query := func(ctx context.Context, s sources.Source, timeout time.Duration, first func()) error {
+		rows := 0
+		q := ask("GET", "hits", "n")
+		q.Timeout = timeout
+		err := s.Query(ctx, q, func(*sources.Row) error {
+			if rows++; rows == 1 {
+				first()
+			}
+			return nil
+		})
+		if rows == 0 || rows > 1000 {
+			t.Errorf("%d rows", rows)
+		}
+		return err
+	}
+	t.Run("context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := query(ctx, open(t, apiAt(t, server.URL)), time.Minute, cancel); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	t.Run("timeout", func(t *testing.T) {
+		const timeout = time.Second
+		err := query(t.Context(), open(t, apiAt(t, server.URL)), timeout, func() {
+			// It began after the query's, and so ends after that.
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			<-ctx.Done()
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1s") {
+			t.Error(err)
+		}
+	})
+	t.Run("close", func(t *testing.T) {
+		s := open(t, apiAt(t, server.URL))
+		closed := make(chan error, 1)
+		err := query(t.Context(), s, time.Minute, func() {
+			go func() { closed <- s.Close() }()
+			for !errors.Is(s.Ping(t.Context()), sources.ErrClosed) {
+				runtime.Gosched()
+			}
+		})
+		if !errors.Is(err, sources.ErrClosed) {
+			t.Error(err)
+		}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A panic while an answer is read ends the query and not the process.
+func TestHTTPJSONPanics(t *testing.T) {
+	server := served(t, func(*http.Request) string { return "[1]" })
+	err := open(t, apiAt(t, server.URL)).Query(t.Context(), ask("GET", "", "v=@this"), func(*sources.Row) error { panic("out of range") })
+	if err == nil || !strings.Contains(err.Error(), "out of range") {
+		t.Error(err)
+	}
+}
