@@ -33,8 +33,7 @@ type exposition struct {
 	finest    int32 // schema of native histograms
 
 	symbols *labels.SymbolTable
-	about   metadata  // of the family the parser is in
-	family  *exposed  // likewise
+	family  *exposed  // the one the parser is in
 	none    exposed   // the family of lines before all metadata
 	starts  startings // of values.round
 	aside   startings // of values.timed
@@ -60,7 +59,6 @@ func newExposition(source string, t target, rules *config.Scrape, v *values) *ex
 // begin comes before each scrape.
 func (x *exposition) begin() {
 	x.lines.begin()
-	x.about.reset(nil)
 	x.family = &x.none
 	x.starts.reset()
 	x.aside.reset()
@@ -125,12 +123,17 @@ func (x *exposition) entry(p textparse.Parser, entry textparse.Entry, latest int
 	switch entry {
 	case textparse.EntryType:
 		name, kind := p.Type()
-		x.about.setType(name, kind)
+		x.family = x.lines.describe(name)
+		x.family.setType(kind)
 		x.lines.starting = x.lines.openMetrics && starts(kind)
 	case textparse.EntryHelp:
-		x.about.setHelp(p.Help())
+		name, help := p.Help()
+		x.family = x.lines.describe(name)
+		x.family.setHelp(help)
 	case textparse.EntryUnit:
-		x.about.setUnit(p.Unit())
+		name, unit := p.Unit()
+		x.family = x.lines.describe(name)
+		x.family.setUnit(unit)
 	case textparse.EntrySeries:
 		raw, at, v := p.Series()
 		if at != nil && x.lines.openMetrics {
@@ -146,9 +149,6 @@ func (x *exposition) entry(p textparse.Parser, entry textparse.Entry, latest int
 
 // sample takes one reading into the round. An error fails the page.
 func (x *exposition) sample(p textparse.Parser, r reading, latest int64) error {
-	if x.about.fresh {
-		x.family = x.lines.describe(&x.about)
-	}
 	if !x.rules.HonorTimestamps {
 		r.at = nil
 	}
@@ -206,6 +206,12 @@ func (x *exposition) admit(p textparse.Parser, l *line, c *candidate, r reading,
 	if err := x.valid(r); err != nil {
 		return err
 	}
+	if x.late(l, c, r) {
+		if x.refuse(refusedNotNewer, 1) {
+			x.explain(refusedNotNewer, fmt.Errorf("the time of %s is not after that of its last sample: it goes back, or that one was ahead", brief(r.raw)))
+		}
+		return nil
+	}
 	if l == nil {
 		var err error
 		if l, err = x.lines.learn(r.raw, c, x.family, r.native); err != nil {
@@ -221,6 +227,24 @@ func (x *exposition) admit(p textparse.Parser, l *line, c *candidate, r reading,
 	return nil
 }
 
+// late tells whether the log has a newer sample of the series, or another one of
+// that time. What it has of the very same time it refuses itself, unless it is
+// the same sample.
+func (x *exposition) late(l *line, c *candidate, r reading) bool {
+	lset, before, at := c.log, (*timed)(nil), x.values.stamp
+	if l != nil {
+		lset, before = l.series.handle.Labels(), l.series.lastTimed
+	}
+	switch {
+	case r.at != nil:
+		at = *r.at
+	case l != nil && before == nil:
+		return false // of earlier rounds alone
+	}
+	last, any := x.values.log.Last(lset)
+	return any && (at < last || at == last && before != nil && !before.is(at, r.point(nil)))
+}
+
 func (x *exposition) take(p textparse.Parser, l *line, r reading, known bool) {
 	s := starting{of: l.start}
 	if !x.lines.openMetrics {
@@ -230,15 +254,18 @@ func (x *exposition) take(p textparse.Parser, l *line, r reading, known bool) {
 		x.added++
 	}
 	at := x.values.stamp
-	switch {
-	case r.at != nil:
+	if r.at != nil {
 		at = *r.at
-		x.addTimed(l.series, r, s)
-	case !x.add(l.series, r, s):
-		x.duplicate(r)
-		return
 	}
-	x.use(1)
+	switch {
+	case r.at == nil && x.add(l.series, r, s):
+		x.use(1)
+	case r.at == nil, at <= x.values.stamp && x.values.stamped(&l.series.series):
+		x.duplicate(r)
+	default:
+		x.addTimed(l.series, r, s)
+		x.use(1)
+	}
 	x.exemplars.take(p, l.series, at, r.native, &x.values.round)
 }
 
@@ -266,7 +293,7 @@ func (x *exposition) add(s *scraped, r reading, start starting) bool {
 // addTimed puts a sample with its own time beside the round, unless the log has
 // it from an earlier page.
 func (x *exposition) addTimed(s *scraped, r reading, start starting) {
-	p := point{series: &s.series, v: r.v, h: r.h, fh: r.fh}
+	p := r.point(&s.series)
 	if x.rules.TrackTimestampsStaleness {
 		x.values.track(p)
 	} else {

@@ -19,13 +19,13 @@ const exemplarRunes = exemplar.ExemplarMaxLabelSetLength
 type exemplars struct {
 	one    exemplar.Exemplar
 	sample []exemplar.Exemplar // of one
-	newest []freshest
+	before []outdone
 }
 
-// freshest is the newest exemplar that a page has of a series.
-type freshest struct {
+// outdone is the exemplar that a series had before a page had a newer one.
+type outdone struct {
 	series   *scraped
-	exemplar exemplar.Exemplar
+	exemplar *exemplar.Exemplar // nil: none
 }
 
 // take puts those of a sample that its series has not had before into the
@@ -48,32 +48,34 @@ func (x *exemplars) take(p textparse.Parser, s *scraped, at int64, native bool, 
 		return
 	}
 	slices.SortFunc(x.sample, exemplar.Compare)
-	last, any, fresh := exemplar.Exemplar{}, s.lastExemplar != nil, false
-	if any {
-		last = *s.lastExemplar
-	}
-	for _, e := range x.sample {
-		if any && !follows(e, last) {
+	last := s.lastExemplar
+	for i := range x.sample {
+		e := &x.sample[i]
+		if last != nil && !follows(e, last) {
 			continue
 		}
-		last, any, fresh = e, true, true
+		last = e
 		r.Exemplars = append(r.Exemplars, wal.Exemplar{Series: s.handle, T: e.Ts, V: e.Value, Labels: e.Labels})
 	}
-	if fresh {
-		x.newest = append(x.newest, freshest{s, last})
+	if last != s.lastExemplar {
+		x.before = append(x.before, outdone{s, s.lastExemplar})
+		newest := *last
+		s.lastExemplar = &newest
 	}
 }
 
 // follows tells whether Prometheus stores an exemplar behind another one of its
 // series. Targets show one until they have a newer.
-func follows(e, last exemplar.Exemplar) bool {
+func follows(e, last *exemplar.Exemplar) bool {
 	switch {
-	case e.Equals(last):
+	case e.Equals(*last):
 		return false
 	case e.Ts != last.Ts:
 		return e.Ts > last.Ts
+	case e.Value != last.Value:
+		return e.Value > last.Value
 	}
-	return e.Value > last.Value || e.Value == last.Value && e.Labels.Hash() >= last.Labels.Hash()
+	return e.Labels.Hash() > last.Labels.Hash()
 }
 
 func runes(lset labels.Labels) (n int) {
@@ -83,14 +85,11 @@ func runes(lset labels.Labels) (n int) {
 
 // end comes after the round has been appended, or abandoned.
 func (x *exemplars) end(good bool) {
-	if good {
-		for _, n := range x.newest {
-			if n.series.lastExemplar == nil {
-				n.series.lastExemplar = &exemplar.Exemplar{}
-			}
-			*n.series.lastExemplar = n.exemplar
+	if !good {
+		for _, o := range slices.Backward(x.before) {
+			o.series.lastExemplar = o.exemplar
 		}
 	}
-	clear(x.newest)
-	x.newest = x.newest[:0]
+	clear(x.before)
+	x.before = x.before[:0]
 }

@@ -14,8 +14,12 @@ type exposed struct {
 	name    string
 	meta    wal.Metadata
 	version uint64 // one more with each change of meta
-	round   uint64 // the last one it was described in
+	scrape  uint64 // the last one it was described in
 }
+
+// described is for how many scrapes a family is known that no page describes, as
+// in Prometheus.
+const described = 10
 
 // suffixes are what the names of a family's series may add to its own.
 var suffixes = map[model.MetricType][]string{
@@ -57,75 +61,38 @@ func starts(t model.MetricType) bool {
 	return false
 }
 
-// metadata collects the metadata lines of one family. Its buffers are its own:
-// what a parser returns is valid until it goes on.
-type metadata struct {
-	name, help, unit []byte
-	kind             model.MetricType
-	has              struct{ help, unit, kind bool }
-	fresh            bool // describe has not seen it yet
-}
-
-// of begins anew when the lines of another family begin, or further ones come
-// after its series.
-func (m *metadata) of(name []byte) {
-	if !m.fresh || string(m.name) != string(name) {
-		m.reset(name)
-		m.fresh = true
-	}
-}
-
-func (m *metadata) reset(name []byte) {
-	*m = metadata{name: append(m.name[:0], name...), help: m.help[:0], unit: m.unit[:0], kind: model.MetricTypeUnknown}
-}
-
-func (m *metadata) setType(name []byte, t model.MetricType) {
-	m.of(name)
-	m.kind, m.has.kind = t, true
-}
-
-func (m *metadata) setHelp(name, help []byte) {
-	m.of(name)
-	m.help, m.has.help = append(m.help[:0], help...), true
-}
-
-func (m *metadata) setUnit(name, unit []byte) {
-	m.of(name)
-	m.unit, m.has.unit = append(m.unit[:0], unit...), true
-}
-
-// tells tells whether what it has is what is known of a family. Of one that the
-// page has described before, it adds to that.
-func (m *metadata) tells(meta *wal.Metadata, before bool) bool {
-	return (meta.Type == m.kind || before && !m.has.kind) &&
-		(meta.Help == string(m.help) || before && !m.has.help) &&
-		(meta.Unit == string(m.unit) || before && !m.has.unit)
-}
-
-// describe returns the family that the metadata lines just read are of.
-func (ls *lines) describe(m *metadata) *exposed {
-	m.fresh = false
-	f := ls.families[string(m.name)]
+// describe returns the family that a metadata line is of. As in Prometheus the
+// line adds to what earlier ones, and earlier pages, say of it.
+func (ls *lines) describe(name []byte) *exposed {
+	f := ls.families[string(name)]
 	if f == nil {
-		f = &exposed{name: string(m.name)}
+		f = &exposed{name: string(name), meta: wal.Metadata{Type: model.MetricTypeUnknown}}
 		ls.families[f.name] = f
 	}
-	before := f.round == ls.round
-	if !m.tells(&f.meta, before) {
-		if m.has.kind || !before {
-			f.meta.Type = m.kind
-		}
-		if m.has.help || !before {
-			f.meta.Help = string(m.help)
-		}
-		if m.has.unit || !before {
-			f.meta.Unit = string(m.unit)
-		}
-		f.version++
-	}
-	if !before {
-		f.round = ls.round
+	if f.scrape != ls.scrape {
+		f.scrape = ls.scrape
 		ls.seenFamilies++
 	}
 	return f
+}
+
+func (f *exposed) setType(t model.MetricType) {
+	if f.meta.Type != t {
+		f.meta.Type = t
+		f.version++
+	}
+}
+
+func (f *exposed) setHelp(help []byte) {
+	if f.meta.Help != string(help) {
+		f.meta.Help = string(help)
+		f.version++
+	}
+}
+
+func (f *exposed) setUnit(unit []byte) {
+	if f.meta.Unit != string(unit) {
+		f.meta.Unit = string(unit)
+		f.version++
+	}
 }

@@ -23,6 +23,9 @@ type reading struct {
 	fh     *histogram.FloatHistogram
 }
 
+// point returns it as a value of its series.
+func (r reading) point(s *series) point { return point{series: s, v: r.v, h: r.h, fh: r.fh} }
+
 // line is one spelling of a series on the page. One of neither a series nor a
 // start is of a series that metric_relabel_configs drop.
 type line struct {
@@ -77,6 +80,7 @@ type lines struct {
 	openMetrics  bool
 	starting     bool // the last TYPE was of one whose metrics have start timestamps
 	round        uint64
+	scrape       uint64
 	before       *line // the newest one read
 	first        line  // stands before all others
 	seen         int   // lines
@@ -84,7 +88,7 @@ type lines struct {
 	replaced     []*line // by others of the same bytes
 	family       *family // of the series learnt last: those of a metric come one after the other, and share it
 
-	good int // lines in the last good round
+	good int // lines and families in the last good round
 }
 
 func newLines(t target, rules *config.Scrape, v *values) lines {
@@ -99,6 +103,7 @@ func newLines(t target, rules *config.Scrape, v *values) lines {
 
 func (ls *lines) begin() {
 	ls.round, ls.seen, ls.seenFamilies = ls.values.number, 0, 0
+	ls.scrape++
 	ls.before, ls.starting = &ls.first, false
 }
 
@@ -230,14 +235,14 @@ func (ls *lines) take(c *candidate) *scraped {
 // takes nothing away, unless one bad page after the other has had new lines.
 func (ls *lines) end(good bool) {
 	if good {
-		ls.good = ls.seen
+		ls.good = ls.seen + ls.seenFamilies
 	}
 	for _, l := range ls.replaced {
 		ls.drop(l)
 	}
 	clear(ls.replaced)
 	ls.replaced = ls.replaced[:0]
-	if !good && len(ls.known) <= 2*ls.good+1000 {
+	if !good && len(ls.known)+len(ls.families) <= 2*ls.good+1000 {
 		return
 	}
 	if ls.seen < len(ls.known) {
@@ -250,7 +255,7 @@ func (ls *lines) end(good bool) {
 	}
 	if ls.seenFamilies < len(ls.families) {
 		for name, f := range ls.families {
-			if f.round != ls.round {
+			if ls.scrape-f.scrape > described {
 				delete(ls.families, name)
 			}
 		}

@@ -61,6 +61,9 @@ func openMetrics(body string) page {
 	return page{kind: "application/openmetrics-text; version=1.0.0; charset=utf-8", body: body}
 }
 
+// om is openMetrics with the end of a page.
+func om(body string) page { return openMetrics(body + "# EOF\n") }
+
 func (p page) serve(w http.ResponseWriter) {
 	w.Header()["Content-Type"] = []string{p.kind}
 	if p.kind == "" {
@@ -163,36 +166,51 @@ type printedSample struct {
 	h         *histogram.Histogram
 	fh        *histogram.FloatHistogram
 	exemplars []wal.Exemplar
+	bare      bool // it is none: the exemplars came without one
+}
+
+// attach adds an exemplar to the newest sample of its series in the round.
+func attach(round []printedSample, lset labels.Labels, e wal.Exemplar) []printedSample {
+	for i := range slices.Backward(round) {
+		if labels.Equal(round[i].labels, lset) {
+			round[i].exemplars = append(round[i].exemplars, e)
+			return round
+		}
+	}
+	return append(round, printedSample{labels: lset, exemplars: []wal.Exemplar{e}, bare: true})
 }
 
 // newRound returns the samples the reader has not seen.
 func newRound(t *testing.T, reader *wal.Reader) (round []printedSample) {
 	t.Helper()
 	var f wal.Frame
+	type exemplarOf struct {
+		series labels.Labels
+		wal.Exemplar
+	}
+	var exemplars []exemplarOf
 	for {
 		err := reader.Next(&f)
 		if err == io.EOF {
+			for _, e := range exemplars {
+				round = attach(round, e.series, e.Exemplar)
+			}
 			return round
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := map[uint64]int{}
 		for _, s := range f.Samples {
-			at[uint64(s.Ref)] = len(round)
 			round = append(round, printedSample{labels: f.Series[s.Ref].Labels, meta: f.Series[s.Ref].Metadata, st: s.ST, t: s.T, v: s.V})
 		}
 		for _, s := range f.Histograms {
-			at[uint64(s.Ref)] = len(round)
 			round = append(round, printedSample{labels: f.Series[s.Ref].Labels, meta: f.Series[s.Ref].Metadata, st: s.ST, t: s.T, v: s.H.Sum, h: s.H})
 		}
 		for _, s := range f.FloatHistograms {
-			at[uint64(s.Ref)] = len(round)
 			round = append(round, printedSample{labels: f.Series[s.Ref].Labels, meta: f.Series[s.Ref].Metadata, st: s.ST, t: s.T, v: s.FH.Sum, fh: s.FH})
 		}
 		for _, e := range f.Exemplars {
-			s := &round[at[uint64(e.Ref)]]
-			s.exemplars = append(s.exemplars, wal.Exemplar{T: e.T, V: e.V, Labels: e.Labels})
+			exemplars = append(exemplars, exemplarOf{f.Series[e.Ref].Labels, wal.Exemplar{T: e.T, V: e.V, Labels: e.Labels}})
 		}
 	}
 }
@@ -231,6 +249,9 @@ func printRound(round []printedSample) string {
 			v = "stale"
 		}
 		line := fmt.Sprintf("%s%s %s @%s", name, s.labels.MatchLabels(false, "__name__"), v, when(s.t))
+		if s.bare {
+			line = fmt.Sprintf("%s%s without a sample", name, s.labels.MatchLabels(false, "__name__"))
+		}
 		if s.st != 0 {
 			line += fmt.Sprintf(" since %d", s.st)
 		}

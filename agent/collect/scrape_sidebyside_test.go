@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -252,7 +253,7 @@ func (c sideBySide) prometheus() (rounds []string, asked http.Header, err error)
 type memory struct {
 	rounds    chan string
 	series    map[string]storage.SeriesRef
-	last      map[storage.SeriesRef]int64
+	last      map[storage.SeriesRef]printedSample
 	exemplars tsdb.ExemplarStorage
 }
 
@@ -260,7 +261,7 @@ func newMemory(rounds int) (*memory, error) {
 	exemplars, err := tsdb.NewCircularExemplarStorage(10_000, tsdb.NewExemplarMetrics(prometheus.NewRegistry()), 0)
 	return &memory{
 		rounds: make(chan string, rounds), series: map[string]storage.SeriesRef{},
-		last: map[storage.SeriesRef]int64{}, exemplars: exemplars,
+		last: map[storage.SeriesRef]printedSample{}, exemplars: exemplars,
 	}, err
 }
 
@@ -296,9 +297,6 @@ func (r *memoryRound) Append(_ storage.SeriesRef, lset labels.Labels, st, t int6
 		ref = storage.SeriesRef(len(r.series) + 1)
 		r.series[lset.String()] = ref
 	}
-	if last, ok := r.last[ref]; ok && t < last {
-		return 0, storage.ErrOutOfOrderSample
-	}
 	s := printedSample{labels: lset, st: st, t: t, v: v, h: h, fh: fh, meta: wal.Metadata{Type: o.Metadata.Type, Unit: o.Metadata.Unit, Help: o.Metadata.Help}}
 	switch {
 	case h != nil:
@@ -306,23 +304,42 @@ func (r *memoryRound) Append(_ storage.SeriesRef, lset labels.Labels, st, t int6
 	case fh != nil:
 		s.v = fh.Sum
 	}
+	switch last, ok := r.last[ref]; {
+	case ok && t < last.t:
+		return 0, storage.ErrOutOfOrderSample
+	case ok && t == last.t && !s.is(last):
+		return 0, storage.ErrDuplicateSampleForTimestamp
+	}
 	r.pending = append(r.pending, memorySample{ref, s, slices.Clone(o.Exemplars)})
 	return ref, nil
+}
+
+// is tells whether two samples of a time are the same one.
+func (s printedSample) is(o printedSample) bool {
+	switch {
+	case s.h != nil:
+		return s.h.Equals(o.h)
+	case s.fh != nil:
+		return s.fh.Equals(o.fh)
+	}
+	return o.h == nil && o.fh == nil && math.Float64bits(s.v) == math.Float64bits(o.v)
 }
 
 func (r *memoryRound) Commit() error {
 	var round []printedSample
 	for _, s := range r.pending {
-		for _, e := range s.offered {
-			if r.exemplars.ValidateExemplar(s.labels, e) == nil && r.exemplars.AddExemplar(s.labels, e) == nil {
-				s.exemplars = append(s.exemplars, wal.Exemplar{T: e.Ts, V: e.Value, Labels: e.Labels})
-			}
-		}
-		if last, ok := r.last[s.ref]; ok && s.t <= last {
+		if last, ok := r.last[s.ref]; ok && s.t <= last.t {
 			continue
 		}
-		r.last[s.ref] = s.t
+		r.last[s.ref] = s.printedSample
 		round = append(round, s.printedSample)
+	}
+	for _, s := range r.pending {
+		for _, e := range s.offered {
+			if r.exemplars.ValidateExemplar(s.labels, e) == nil && r.exemplars.AddExemplar(s.labels, e) == nil {
+				round = attach(round, s.labels, wal.Exemplar{T: e.Ts, V: e.Value, Labels: e.Labels})
+			}
+		}
 	}
 	select {
 	case r.rounds <- printRound(round):

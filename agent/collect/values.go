@@ -35,8 +35,8 @@ type series struct {
 	forget  func(*series)
 	dropped bool // it has been forgotten
 
-	// Where it is in the round being collected: among the points, and if it is
-	// no native histogram, among the samples.
+	// Where it is in the round being collected: among the points, and among the
+	// samples or the native histograms.
 	at, sample int
 	// last is the value of a counter in the last good round.
 	last float64
@@ -162,8 +162,16 @@ func (v *values) addHistogram(s *series, st int64, h *histogram.Histogram, fh *h
 	if !v.enter(point{series: s, h: h, fh: fh}) {
 		return false
 	}
+	s.sample = len(v.round.Histograms)
 	v.round.Histograms = append(v.round.Histograms, wal.Histogram{Series: s.handle, ST: st, T: v.stamp, H: h, FH: fh})
 	return true
+}
+
+// stamped tells whether the round has a sample of the series, not one with its
+// own time alone.
+func (v *values) stamped(s *series) bool {
+	r, i := &v.round, s.sample
+	return i < len(r.Samples) && r.Samples[i].Series == s.handle || i < len(r.Histograms) && r.Histograms[i].Series == s.handle
 }
 
 func (v *values) enter(p point) bool {
@@ -285,18 +293,21 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 		}
 		s.live = true
 	}
-	v.entry.mapped, v.entry.stale = uint64(len(v.now)-v.tracked+v.beside), uint64(stale)
-	appended, err = v.append(&v.round, now)
-	v.beside = 0
-	inRound, inTimed := outcomeOf(&v.round, appended, err), outcomeDone
+	// Samples with their own time are most often older than the round: a series
+	// that has both keeps both.
+	inTimed := outcomeDone
 	if len(v.aside)+v.tracked > 0 {
 		v.entry.mapped = both(v.timed.Totals())
-		timed, timedErr := v.append(&v.timed, now)
-		inTimed = outcomeOf(&v.timed, timed, timedErr)
-		appended.Appended = appended.Appended.Add(timed.Appended)
-		appended.Refused = appended.Refused.Add(timed.Refused)
-		err = errors.Join(err, timedErr)
+		appended, err = v.append(&v.timed, now)
+		inTimed = outcomeOf(&v.timed, appended, err)
 	}
+	v.entry.mapped, v.entry.stale = uint64(len(v.now)-v.tracked+v.beside), uint64(stale)
+	inTime, timeErr := v.append(&v.round, now)
+	inRound := outcomeOf(&v.round, inTime, timeErr)
+	v.beside = 0
+	appended.Appended = appended.Appended.Add(inTime.Appended)
+	appended.Refused = appended.Refused.Add(inTime.Refused)
+	err = errors.Join(err, timeErr)
 	v.publish()
 	v.drop(gone)
 	v.limit.settle()
