@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
-
-	"github.com/tidwall/gjson"
 
 	"sql2metrics/config"
 )
@@ -27,25 +24,6 @@ type jsonTable struct {
 	turn  int    // of how many rows there were
 	texts []byte // what had escapes in this row
 	name  []byte // a name that had
-}
-
-// jsonColumn is one column of a [jsonTable].
-type jsonColumn struct {
-	name, path string
-	steps      jsonPath
-	// If the path begins with the name of a member, that is member, and rest
-	// leads on from there: the members of a row are gone through once for all
-	// columns.
-	member string
-	rest   jsonPath
-	seen   int // the turn in which the cell was there last; 0: never
-}
-
-// jsonMember is a member of a row to which columns lead, or through it.
-type jsonMember struct {
-	name    string
-	columns []int
-	passed  int // the turn in which it was there last
 }
 
 // newJSONTable returns the table that j describes. Without one, every member of
@@ -70,25 +48,6 @@ func newJSONTable(j *config.JSON, limit int64) (*jsonTable, error) {
 		t.columns = append(t.columns, column)
 	}
 	return t, nil
-}
-
-func newJSONColumn(c config.JSONColumn) (jsonColumn, error) {
-	column := jsonColumn{name: c.Name, path: c.Path}
-	switch c.Path {
-	case "":
-		return column, fmt.Errorf("column %s has no path; write %s for the row itself", c.Name, jsonThis)
-	case config.JSONKey:
-		return column, nil
-	}
-	var err error
-	if column.steps, err = parseJSONPath(c.Path); err != nil {
-		return column, fmt.Errorf("the path %s of column %s is refused: %w", c.Path, c.Name, err)
-	}
-	var rest string
-	if column.member, rest = firstStep(c.Path); rest != "" {
-		column.rest, err = parseJSONPath(rest)
-	}
-	return column, err
 }
 
 // read hands on the rows of a document that [checkJSON] has let pass. A column
@@ -127,43 +86,6 @@ func (t *jsonTable) read(ctx context.Context, document string, each func(*Row) e
 	return nil
 }
 
-// manyMembers is above how many members a map finds one sooner than going
-// through their names does.
-const manyMembers = 8
-
-// index makes the members of the columns.
-func (t *jsonTable) index() {
-	t.members, t.places = nil, map[string]int{}
-	for i, c := range t.columns {
-		if c.member == "" {
-			continue
-		}
-		at, known := t.places[c.member]
-		if !known {
-			at = len(t.members)
-			t.places[c.member] = at
-			t.members = append(t.members, jsonMember{name: c.member})
-		}
-		t.members[at].columns = append(t.members[at].columns, i)
-	}
-}
-
-// member returns the member of a name to which columns lead, or nil.
-func (t *jsonTable) member(name string) *jsonMember {
-	if len(t.members) > manyMembers {
-		if at, ok := t.places[name]; ok {
-			return &t.members[at]
-		}
-		return nil
-	}
-	for i := range t.members {
-		if t.members[i].name == name {
-			return &t.members[i]
-		}
-	}
-	return nil
-}
-
 // misses tells whether there is a column that no row had so far.
 func (t *jsonTable) misses() bool {
 	return slices.ContainsFunc(t.columns, func(c jsonColumn) bool { return c.seen == 0 })
@@ -181,54 +103,6 @@ func (t *jsonTable) find(ctx context.Context, document string) (string, error) {
 		return "", fmt.Errorf("what the path %s of rows makes of the answer nests more than %d deep", t.path, maxJSONDepth)
 	}
 	return found, nil
-}
-
-// maxMembers bounds how many columns an answer may have that nobody has named.
-const maxMembers = 1000
-
-// addMembers makes every member of every row a column.
-func (t *jsonTable) addMembers(ctx context.Context, rows string) error {
-	spelled, known := map[string]bool{}, map[string]bool{}
-	add := func(c jsonColumn) error {
-		if c.name == "" || known[c.name] {
-			return nil
-		}
-		if len(t.columns) == maxMembers {
-			return fmt.Errorf("the rows of the answer have more than %d different members; name those that are needed in columns of json", maxMembers)
-		}
-		known[c.name] = true
-		t.columns = append(t.columns, c)
-		return nil
-	}
-	for r := t.walk(rows); r.next(); {
-		if err := t.work.pass(ctx, rowWork); err != nil {
-			return err
-		}
-		if r.value[0] != '{' {
-			if err := add(jsonColumn{name: "value", path: jsonThis}); err != nil {
-				return err
-			}
-			continue
-		}
-		for w := walkJSON(r.value); ; {
-			name, value, ok := w.next()
-			if !ok {
-				break
-			}
-			if err := t.work.pass(ctx, len(name)+len(value)); err != nil {
-				return err
-			}
-			if spelled[name] {
-				continue
-			}
-			plain := strings.Clone(t.plain(name))
-			if err := add(jsonColumn{name: plain, steps: jsonPath{{follow: gjson.Escape(plain)}}, member: plain}); err != nil {
-				return err
-			}
-			spelled[name] = true
-		}
-	}
-	return nil
 }
 
 // walk begins before the first row.
@@ -309,16 +183,6 @@ func (t *jsonTable) fill(ctx context.Context, r *jsonRows) error {
 		}
 	}
 	return nil
-}
-
-// plain returns what a name in quotes says, until the next call.
-func (t *jsonTable) plain(name string) string {
-	inside := name[1 : len(name)-1]
-	if strings.IndexByte(inside, '\\') < 0 {
-		return inside
-	}
-	t.name = appendUnescaped(t.name[:0], inside)
-	return unsafe.String(unsafe.SliceData(t.name), len(t.name))
 }
 
 // fillMember sets the columns that lead to a member or through it.
