@@ -122,6 +122,9 @@ func TestRefusedPages(t *testing.T) {
 			}
 			addsUp(t, r.metrics)
 			books := r.metrics.Balance().Workers[0]
+			if books.Rows != uint64(r.exposition.scraped) {
+				t.Errorf("the page has %d samples, counted %d rows", r.exposition.scraped, books.Rows)
+			}
 			if diff := cmp.Diff(c.refused, books.Refused); diff != "" || books.Discarded != c.lost {
 				t.Errorf("refused %s, discarded %d, want %d", diff, books.Discarded, c.lost)
 			}
@@ -169,7 +172,7 @@ func TestRenamedSeriesLeavesItsFamily(t *testing.T) {
 // Whoever scrapes the page attaches job and instance, unless they are the
 // series' own.
 func TestScrapedPageOfRules(t *testing.T) {
-	exposed := textPage("a{job=\"own\",instance=\"i\",team=\"t\"} 1\na{instance=\"\"} 2\nb 3\n")
+	exposed := textPage("a{job=\"own\",instance=\"i\",team=\"t\"} 1\na{instance=\"\"} 2\na{job=\"pg\"} 4\nb 3\n")
 	for name, c := range map[string]struct {
 		tell func(*config.Scrape)
 		page page
@@ -179,6 +182,7 @@ func TestScrapedPageOfRules(t *testing.T) {
 # TYPE a untyped
 a{instance="i",job="own",team="t"} 1
 a{team="shop"} 2
+a{job="pg",team="shop"} 4
 # HELP b 
 # TYPE b untyped
 b{team="shop"} 3
@@ -187,6 +191,7 @@ b{team="shop"} 3
 # TYPE a untyped
 a{exported_team="t",instance="i",job="own",team="shop"} 1
 a{team="shop"} 2
+a{job="pg",team="shop"} 4
 # HELP b 
 # TYPE b untyped
 b{team="shop"} 3
@@ -201,6 +206,7 @@ b{team="shop"} 3
 # TYPE a untyped
 a{crew="t",instance="i",job="own",team="t"} 1
 a{crew="shop",team="shop"} 2
+a{crew="shop",job="pg",team="shop"} 4
 `},
 		"native histograms": {
 			func(s *config.Scrape) { s.NativeHistograms = true },

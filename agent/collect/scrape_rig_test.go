@@ -133,7 +133,9 @@ func newScrapeRigOf(t *testing.T, source config.Source, pages ...page) *scrapeRi
 	if source.URL, err = url.Parse(r.server.URL); err != nil {
 		t.Fatal(err)
 	}
-	client, err := sources.OpenExposition(source)
+	patient := source
+	patient.Timeout = time.Minute // on a busy machine a page may take more than a second
+	client, err := sources.OpenExposition(patient)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,6 +125,40 @@ size_count{team="shop"} 1
 	}
 }
 
+// A line that was dropped holds none of those that came after it: a line that
+// stays may hold it for ever.
+func TestDroppedLinesHoldNoOthers(t *testing.T) {
+	r := newScrapeRig(t, textPage("a 1\nb 1\nc 1\n"), textPage("a 1\n"))
+	r.stepAt(t0)
+	b := r.exposition.lines.known["b"]
+	if b.next == nil {
+		t.Fatal("no line is known to come after b")
+	}
+	r.stepAt(t0.Add(time.Second))
+	if !b.gone || b.next != nil {
+		t.Errorf("gone %v, and the next line is %v", b.gone, b.next)
+	}
+}
+
+// A scrape that a reload replaces while it runs leaves nothing, and is counted.
+func TestRetiredScrapeDiscardsItsPage(t *testing.T) {
+	r := newScrapeRig(t, textPage("a 1\n"), om("# TYPE a counter\na_total 1 # {} 1 1\n"))
+	r.stepAt(t0)
+	if !r.Retire() {
+		t.Fatal("it does not retire")
+	}
+	if err := r.Step(t.Context(), t0.Add(time.Second)); !errors.Is(err, errRetired) {
+		t.Errorf("got %v", err)
+	}
+	if got := newRound(t, r.reader); len(got) > 0 {
+		t.Errorf("the log gets %s", printRound(got))
+	}
+	if n := testutil.ToFloat64(r.Scrape.metrics.discarded); n != 1 {
+		t.Errorf("counted %v discarded scrapes, want 1", n)
+	}
+	addsUp(t, r.metrics)
+}
+
 // A target whose lines never repeat does not fill the memory.
 func TestScrapeForgets(t *testing.T) {
 	var pages []page
