@@ -97,7 +97,7 @@ func (l *Log) writeRound(r *Round, now int64) (out Appended, rest waitingRound, 
 	if seg == nil {
 		seg = l.newSegment(now)
 	}
-	out.Refused = l.encode(r, seg, now)
+	out.Refused, out.Unfit = l.encode(r, seg, now)
 	l.refused = l.refused.Add(out.Refused)
 	if len(l.enc.frames) == 0 {
 		return out, rest, nil
@@ -117,9 +117,9 @@ func (l *Log) writeRound(r *Round, now int64) (out Appended, rest waitingRound, 
 	return out, rest, err
 }
 
-// encode makes the round's frames for seg and returns what it refused.
-// Nothing of it is final before commit.
-func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
+// encode makes the round's frames for seg and returns what it refused, and what
+// of that was unfit. Nothing of it is final before commit.
+func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused, unfit Totals) {
 	e := l.enc
 	e.reset()
 	if seg.file == nil {
@@ -141,7 +141,11 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	for i := range r.Samples {
 		s := &r.Samples[i]
 		bytes := sampleBytes + l.bytesToIntroduce(s.Series, seg)
-		if bytes > itemBytes || !l.series.take(s.Series, s.T, l.round, r) {
+		if bytes > itemBytes {
+			unfit.Samples++
+			continue
+		}
+		if !l.series.take(s.Series, s.T, l.round, r) {
 			refused.Samples++
 			continue
 		}
@@ -154,7 +158,11 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	for i := range r.Histograms {
 		s := &r.Histograms[i]
 		bytes, ok := l.histogramBytes(s, seg)
-		if !ok || !l.series.take(s.Series, s.T, l.round, r) {
+		if !ok {
+			unfit.Histograms++
+			continue
+		}
+		if !l.series.take(s.Series, s.T, l.round, r) {
 			refused.Histograms++
 			continue
 		}
@@ -172,7 +180,11 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 	for i := range r.Exemplars {
 		s := &r.Exemplars[i]
 		bytes := sampleBytes + int(2*s.Labels.ByteSize()) + l.bytesToIntroduce(s.Series, seg)
-		if bytes > itemBytes || !l.series.takeExemplar(s, l.round, r) {
+		if bytes > itemBytes {
+			unfit.Exemplars++
+			continue
+		}
+		if !l.series.takeExemplar(s, l.round, r) {
 			refused.Exemplars++
 			continue
 		}
@@ -186,7 +198,7 @@ func (l *Log) encode(r *Round, seg *openSegment, now int64) (refused Totals) {
 		e.states, e.changes = r.State, r.State
 		cut()
 	}
-	return refused
+	return refused.Add(unfit), unfit
 }
 
 // histogramBytes is the size of a histogram in a payload; false if it cannot

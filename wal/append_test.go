@@ -101,7 +101,7 @@ func TestEveryKind(t *testing.T) {
 		},
 		Exemplars: []Exemplar{{Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 1, Labels: traced}, {Series: a, T: 90, V: 2}, {Series: a, T: 95, V: 2}},
 	}, testStart)
-	if want := (Appended{Appended: Totals{1, 2, 3}, Refused: Totals{1, 3, 1}}); out != want {
+	if want := (Appended{Appended: Totals{1, 2, 3}, Refused: Totals{1, 3, 1}, Unfit: Totals{Samples: 1, Histograms: 2}}); out != want {
 		t.Fatalf("%+v, want %+v", out, want)
 	}
 	l.Series(a.Labels(), Metadata{Type: "counter", Help: "A, better."})
@@ -198,7 +198,7 @@ func TestMetrics(t *testing.T) {
 sql2metrics_wal_appended_samples_total{kind="exemplar"} 0
 sql2metrics_wal_appended_samples_total{kind="histogram"} 0
 sql2metrics_wal_appended_samples_total{kind="sample"} ` + []string{"10", "20"}[i] + `
-# HELP sql2metrics_wal_refused_samples_total Samples refused because their time was not after the last of their series.
+# HELP sql2metrics_wal_refused_samples_total Samples refused because their time was not after the last of their series, or they were too large.
 # TYPE sql2metrics_wal_refused_samples_total counter
 sql2metrics_wal_refused_samples_total{kind="exemplar"} 0
 sql2metrics_wal_refused_samples_total{kind="histogram"} 0

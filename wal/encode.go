@@ -17,6 +17,9 @@ const (
 	// itemBytes is the most that one item may take, its series included. With
 	// frameBytes it keeps a payload below maxRaw.
 	itemBytes = 8 << 20
+	// MaxLabelBytes is about how long the labels of a series may be together: a
+	// frame that introduces more could not be read.
+	MaxLabelBytes = itemBytes / 2
 	// tableItems is how many series one table frame holds.
 	tableItems = 2000
 )

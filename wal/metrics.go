@@ -32,7 +32,7 @@ func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
 		}),
 		appended:      desc("appended_samples_total", "Samples in the log since it began, over restarts.", "kind"),
-		refused:       desc("refused_samples_total", "Samples refused because their time was not after the last of their series.", "kind"),
+		refused:       desc("refused_samples_total", "Samples refused because their time was not after the last of their series, or they were too large.", "kind"),
 		evicted:       desc("evicted_samples_total", "Samples removed to keep a bound of size, age or free space before every endpoint had passed them.", "kind"),
 		waiting:       desc("waiting_samples", "Samples that could not be written and wait in memory.", "kind"),
 		lost:          desc("lost_samples_total", "Samples that could not be written and fell out of memory, by what kept them from being written.", "kind", "reason"),
@@ -42,7 +42,7 @@ func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
 		newerSegments: desc("newer_segments", "Segments of a newer format version, which are left alone."),
 		bytes:         desc("size_bytes", "Size of everything under the storage path, dead letters included."),
 		maxBytes:      desc("max_bytes", "Size that everything under the storage path may have; over it, the oldest segments are removed."),
-		seriesNow:     desc("series", "Series that the log remembers the last time of."),
+		seriesNow:     desc("series", "Series that have a user or are in the open segment."),
 	}
 	if registerer == nil {
 		return m, nil

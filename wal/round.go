@@ -73,4 +73,7 @@ type Appended struct {
 	// of its series, it was larger than a frame can be, or it was a histogram
 	// without a known schema.
 	Refused Totals
+	// Unfit are those of the refused whose time was not looked at: larger than
+	// a frame can hold, see [MaxLabelBytes], or of an unknown schema.
+	Unfit Totals
 }

@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"sql2metrics/sources"
@@ -80,7 +81,7 @@ type account struct {
 	metrics *queryMetrics
 	logger  *slog.Logger
 
-	late    refusals // samples the log refused for their time
+	late    refusals // samples the log refused, most often for their time
 	failing failure  // of the last run
 }
 
@@ -118,13 +119,21 @@ func (a *account) failed(err error) error {
 	return err
 }
 
-var errLate = errors.New("the log has samples of these series that are not older: two queries make the same series, or the clock went back")
+// Why the log refuses samples.
+var (
+	errLateRows = errors.New("the log has samples of these series that are not older: two queries make the same series, or the clock went back")
+	errLatePage = errors.New("the log has samples of these series that are not older: the page's own times went back, another source makes the same series, or the clock went back")
+	errTooLarge = fmt.Errorf("series whose labels have more than about %d MiB do not fit into the log: let label_value_length_limit refuse them, or have whoever makes them shorten them", wal.MaxLabelBytes>>20)
+)
 
 // appended takes note of what the log refused of a round.
 func (a *account) appended(w wal.Appended) {
-	if a.late.refuse(refusedTime, int(w.Refused.Samples+w.Refused.Histograms)) {
-		a.late.explain(refusedTime, errLate)
+	late := errLateRows
+	if a.what == bookScrape {
+		late = errLatePage
 	}
+	a.late.refuseAs(&refused{refusedTime, late}, int(both(w.Refused.Sub(w.Unfit))))
+	a.late.refuseAs(&refused{refusedTooLarge, errTooLarge}, int(both(w.Unfit)))
 }
 
 // refusedIn logs each reason for which a round refused something when it first

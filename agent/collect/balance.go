@@ -35,7 +35,8 @@ type WorkerBalance struct {
 	Stale    uint64 `json:"stale_markers"`
 	Resent   uint64 `json:"resent"`
 	Appended uint64 `json:"appended"`
-	Late     uint64 `json:"refused_time"` // by the log
+	Late     uint64 `json:"refused_time"`      // by the log
+	TooLarge uint64 `json:"refused_too_large"` // likewise
 	Kept     uint64 `json:"kept"`
 	Lost     uint64 `json:"lost"`
 
@@ -54,10 +55,13 @@ func (w *WorkerBalance) CellsOff() int64 {
 	return off
 }
 
-// SamplesOff returns by how much mapped + stale + resent = appended + late +
-// kept + lost is off.
+// RefusedByLog counts the samples that the log refused, for whatever reason.
+func (w *WorkerBalance) RefusedByLog() uint64 { return w.Late + w.TooLarge }
+
+// SamplesOff returns by how much mapped + stale + resent = appended + refused
+// by the log + kept + lost is off.
 func (w *WorkerBalance) SamplesOff() int64 {
-	return int64(w.Mapped + w.Stale + w.Resent - w.Appended - w.Late - w.Kept - w.Lost)
+	return int64(w.Mapped + w.Stale + w.Resent - w.Appended - w.RefusedByLog() - w.Kept - w.Lost)
 }
 
 // LogBalance is what became of all that was handed to the log since the start,
@@ -86,11 +90,12 @@ func (m *Metrics) Balance() (all Balance) {
 			Source: b.source, Collector: b.collector, Query: b.query,
 			Rows: b.rows, Cells: b.cells, Used: b.used, Discarded: b.discarded, Refused: map[string]uint64{},
 			Mapped: b.mapped, Stale: b.stale, Resent: b.resent,
-			Appended: both(b.appended), Late: b.refused[refusedTime], Kept: both(b.kept), Lost: both(b.lost),
+			Appended: both(b.appended), Late: b.refused[refusedTime], TooLarge: b.refused[refusedTooLarge],
+			Kept: both(b.kept), Lost: both(b.lost),
 			OnPage: b.onPage,
 		}
 		for why, n := range b.refused {
-			if n > 0 && reason(why) != refusedTime {
+			if n > 0 && !reason(why).byLog() {
 				w.Refused[reason(why).String()] = n
 			}
 		}

@@ -11,15 +11,15 @@ import (
 // counts are what a worker has done, from the rows it has read to what the log
 // says of its samples. Of every worker, at any moment,
 //
-//	cells = used + refused{reason} + discarded, refused for their time left out
-//	mapped + stale + resent = appended + refused for their time + kept + lost
+//	cells = used + refused{reason} + discarded, those refused by the log left out
+//	mapped + stale + resent = appended + refused by the log + kept + lost
 //
 // where the right side of the second is handed, as the log has counted it.
 type counts struct {
 	rows      uint64
 	cells     uint64          // what metrics looked for in them
 	used      uint64          // cells that are, or are a part of, a sample
-	refused   [reasons]uint64 // cells; for their time, samples
+	refused   [reasons]uint64 // cells; by the log, samples
 	discarded uint64          // cells of a result that failed, or came too late
 
 	mapped uint64 // samples and native histograms made of rows
@@ -162,7 +162,8 @@ func (e *entry) append(log *wal.Log, r *wal.Round, now time.Time) (wal.Appended,
 func (e *entry) enter(a wal.Appended) {
 	e.appended, e.late, e.kept = a.Appended, a.Refused, a.Kept
 	e.lost = e.handed.Sub(a.Appended).Sub(a.Refused).Sub(a.Kept)
-	e.refused[refusedTime] += both(a.Refused)
+	e.refused[refusedTime] += both(a.Refused.Sub(a.Unfit))
+	e.refused[refusedTooLarge] += both(a.Unfit)
 	e.book.enter(&e.counts)
 }
 

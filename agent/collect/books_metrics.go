@@ -93,7 +93,7 @@ func (c *bookCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 		for why := range reasons {
-			if why == refusedTime || b.readsRows() {
+			if why.byLog() || b.readsRows() {
 				show(c.refused, b.refused[why], b.bookName, why.String())
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -207,7 +208,7 @@ func scrapeAddsUp(g prometheus.Gatherer) error {
 			case !ofQuery:
 			case name == "samples_handed_total":
 				handed[label(m, "kind")] += v
-			case name == "samples_refused_total" && label(m, "reason") == "time":
+			case name == "samples_refused_total" && slices.Contains([]string{"time", "too_large"}, label(m, "reason")):
 				samples[query] -= v
 			case name == "samples_refused_total":
 				cells[query] -= v

@@ -26,16 +26,21 @@ const (
 	refusedRelabel                        // metric_relabel_configs drop it
 	refusedNotNewer                       // its own time is not after what was sent of the series
 	refusedTime                           // the log has a sample of the series that is not older
+	refusedTooLarge                       // the log has no room for the series' labels
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"null", "unparsable", "duplicate", "missing_column", "invalid_label", "label_limit", "series_limit",
-	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "invalid_summary", "limit", "future", "max_age", "metric_relabel", "not_newer", "time",
+	"unknown_state", "nan", "invalid_histogram", "invalid_quantile", "invalid_summary", "limit", "future", "max_age", "metric_relabel", "not_newer", "time", "too_large",
 }
 
 // String returns the label value.
 func (r reason) String() string { return reasonNames[r] }
+
+// byLog tells whether the log refuses for that reason: what is counted are
+// samples then, and no cells.
+func (r reason) byLog() bool { return r == refusedTime || r == refusedTooLarge }
 
 // reasonList is the closed list as a sentence has it.
 func reasonList() string { return strings.Join(reasonNames[:], ", ") }

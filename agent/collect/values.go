@@ -307,6 +307,7 @@ func (v *values) finish(now time.Time) (stale int, appended wal.Appended, err er
 	v.beside = 0
 	appended.Appended = appended.Appended.Add(inTime.Appended)
 	appended.Refused = appended.Refused.Add(inTime.Refused)
+	appended.Unfit = appended.Unfit.Add(inTime.Unfit)
 	err = errors.Join(err, timeErr)
 	v.publish()
 	v.drop(gone)

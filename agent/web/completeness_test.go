@@ -20,7 +20,7 @@ func TestCompleteness(t *testing.T) {
 	query := collect.WorkerBalance{
 		Source: "orders", Collector: "shop", Query: "by_status",
 		Rows: 10, Cells: 20, Used: 17, Refused: map[string]uint64{"null": 1, "duplicate": 2},
-		Mapped: 17, Stale: 1, Resent: 5, Appended: 20, Late: 1, Kept: 2, OnPage: 9,
+		Mapped: 17, Stale: 1, Resent: 5, Appended: 19, Late: 1, TooLarge: 1, Kept: 2, OnPage: 9,
 	}
 	off := query
 	off.Source, off.Cells, off.Lost = "<other>", 25, 4
