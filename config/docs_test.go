@@ -34,6 +34,9 @@ func documented(t *testing.T, file string) []*Config {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, example)
 		}
+		for _, w := range c.Warnings {
+			t.Errorf("%v in\n%s", w, example)
+		}
 		all = append(all, c)
 	}
 	return all

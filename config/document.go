@@ -125,6 +125,7 @@ func (d *document) finish() {
 	}
 	checkFamilies(d.sources)
 	checkTwins(d.sources)
+	checkIdentities(d.sources)
 	for _, e := range d.endpoints {
 		d.config.RemoteWrite = append(d.config.RemoteWrite, e.RemoteWrite)
 	}

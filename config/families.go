@@ -95,3 +95,29 @@ func checkTwins(sources []*source) {
 		}
 	}
 }
+
+// checkIdentities warns of sources that no label tells apart: what is written
+// beside their samples, such as up, is the same series.
+func checkIdentities(sources []*source) {
+	type identity struct{ job, instance, labels string }
+	first := map[identity]*source{}
+	for _, s := range sources {
+		id := identity{s.Job, s.Instance, s.Labels.String()}
+		other := first[id]
+		switch {
+		case s.Instance == "":
+			continue
+		case other == nil:
+			first[id] = s
+			continue
+		}
+		shared := "up"
+		if s.Scrape != nil && other.Scrape != nil {
+			shared = "up, scrape_*"
+		}
+		at := s.at("name")
+		at.warn(fmt.Sprintf("%s has the job %s, the instance %s and the labels of %s on %s: %s and what else both write are one series each, which mixes the samples of the two, and some are refused",
+			s.Name, s.Job, s.Instance, other.Name, other.at("name").place(at), shared),
+			"give one of the two another job or instance, or a label, such as labels: {source: "+s.Name+"}")
+	}
+}
