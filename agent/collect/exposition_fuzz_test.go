@@ -2,6 +2,7 @@ package collect
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"testing"
@@ -32,12 +33,16 @@ func FuzzExposition(f *testing.F) {
 			f.Add(p.kind, []byte(p.body), rules^uint8(8*i))
 		}
 	}
+	// All runs share a log, which takes longer to open than a page to read: each
+	// is another target, later than the one before.
+	log, now := openLog(f), t0
 	f.Fuzz(func(t *testing.T, kind string, body []byte, bits uint8) {
 		rules := fuzzedRules(bits)
-		v := &values{log: openLog(t)}
-		x := newExposition("db", newTarget("pg", "h:1", labels.FromStrings("team", "shop")), rules, v)
+		v := &values{log: log}
+		x := newExposition("db", newTarget("pg", fmt.Sprint("h:", now.Unix()), labels.FromStrings("team", "shop")), rules, v)
 		for round := range 2 {
-			tick := t0.Add(time.Duration(round) * time.Second)
+			now = now.Add(time.Second)
+			tick := now
 			v.begin(tick)
 			x.begin()
 			err := x.parse(body, kind, tick)
