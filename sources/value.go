@@ -23,9 +23,12 @@ const (
 	Time
 )
 
-// ErrNotNumber is what [Value.Float] returns for a value that no sample can
-// carry.
-var ErrNotNumber = errors.New("not a number")
+// ErrNotNumber and ErrTooLarge are what [Value.Float] returns for a value that no
+// sample can carry.
+var (
+	ErrNotNumber = errors.New("not a number")
+	ErrTooLarge  = errors.New("a number too large for a sample")
+)
 
 // Value is one cell: a small union instead of an any, so that reading a row
 // allocates nothing. A Text's bytes belong to the driver and are valid only
@@ -88,8 +91,8 @@ func (v Value) IsNull() bool { return v.kind == Null }
 // Float returns v as the value of a sample: a bool is 0 or 1, a time is its
 // Unix time in seconds, a text is read as a decimal number, as NaN or
 // infinity, or as true or false. Everything else, NULL too, is
-// [ErrNotNumber], as is a number too large for a float64. It allocates
-// nothing.
+// [ErrNotNumber], and a number too large for a float64 is [ErrTooLarge]. It
+// allocates nothing.
 func (v Value) Float() (float64, error) {
 	switch v.kind {
 	case Bool, Uint64:
@@ -174,7 +177,10 @@ func parseNumber(b []byte) (float64, error) {
 		}
 	}
 	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(b), len(b)), 64)
-	if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, ErrTooLarge
+	case err != nil:
 		return 0, ErrNotNumber
 	}
 	return f, nil

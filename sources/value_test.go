@@ -52,7 +52,7 @@ var cells = map[string]struct {
 	"comma":          {text("1,5"), 0, "1,5", "no"},
 	"two signs":      {text("--1"), 0, "--1", "no"},
 	"sign":           {text("-"), 0, "-", "no"},
-	"too large":      {text("1e400"), 0, "1e400", "no"},
+	"too large":      {text("1e400"), 0, "1e400", "too large"},
 	"array":          {text("{1,2}"), 0, "{1,2}", "no"},
 }
 
@@ -65,6 +65,10 @@ func TestValueFloat(t *testing.T) {
 			switch {
 			case c.number == "no":
 				if err != sources.ErrNotNumber {
+					t.Errorf("Float is %v, %v", got, err)
+				}
+			case c.number == "too large":
+				if err != sources.ErrTooLarge {
 					t.Errorf("Float is %v, %v", got, err)
 				}
 			case err != nil:
