@@ -71,6 +71,7 @@ type lines struct {
 	values *values
 
 	known    map[string]*line
+	bytes    int // of the lines known, as pages spell them
 	series   map[*wal.Series]*scraped
 	starts   map[string]*start
 	families map[string]*exposed
@@ -88,8 +89,16 @@ type lines struct {
 	replaced     []*line // by others of the same bytes
 	family       *family // of the series learnt last: those of a metric come one after the other, and share it
 
-	good int // lines and families in the last good round
+	good      int // lines and families in the last good round
+	goodBytes int // of its lines
 }
+
+// What bad pages may add to what is known, beyond as much again as the last
+// good one had.
+const (
+	badLines = 1000
+	badBytes = 4 << 20
+)
 
 func newLines(t target, rules *config.Scrape, v *values) lines {
 	return lines{
@@ -198,6 +207,7 @@ func (ls *lines) learn(raw []byte, c *candidate, f *exposed, native bool) (*line
 		l.raw, l.next, old.gone = old.raw, old.next, true
 	} else {
 		l.raw = string(raw)
+		ls.bytes += len(raw)
 		ls.seen++
 	}
 	ls.known[l.raw] = l
@@ -232,7 +242,8 @@ func (ls *lines) take(c *candidate) *scraped {
 }
 
 // end forgets what was on no line of a good page. As in Prometheus a bad one
-// takes nothing away, unless one bad page after the other has had new lines.
+// takes nothing away, unless one bad page after the other has had new lines, or
+// long ones.
 func (ls *lines) end(good bool) {
 	if good {
 		ls.good = ls.seen + ls.seenFamilies
@@ -242,16 +253,20 @@ func (ls *lines) end(good bool) {
 	}
 	clear(ls.replaced)
 	ls.replaced = ls.replaced[:0]
-	if !good && len(ls.known)+len(ls.families) <= 2*ls.good+1000 {
+	if !good && len(ls.known)+len(ls.families) <= 2*ls.good+badLines && ls.bytes <= 2*ls.goodBytes+badBytes {
 		return
 	}
 	if ls.seen < len(ls.known) {
 		for raw, l := range ls.known {
 			if l.round != ls.round {
 				delete(ls.known, raw)
+				ls.bytes -= len(raw)
 				ls.drop(l)
 			}
 		}
+	}
+	if good {
+		ls.goodBytes = ls.bytes
 	}
 	if ls.seenFamilies < len(ls.families) {
 		for name, f := range ls.families {
