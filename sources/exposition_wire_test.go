@@ -163,7 +163,7 @@ func TestExpositionOnTheWire(t *testing.T) {
 		"a header without end":     {endless("HTTP/1.1 200 OK\r\nX: ", "y"), "", "server response headers exceeded"},
 		"trailers without end":     {endless(ok+"Transfer-Encoding: chunked\r\n\r\n0\r\n", "X: y\r\n"), "", "read the answer"},
 		"redirect to HTTPS": {
-			says("HTTP/1.1 301 X\r\nLocation: https://127.0.0.1/metrics?token=hidden\r\n\r\n"), "", "redirect to another host or scheme, https://127.0.0.1: if that is right, write it as the url",
+			says("HTTP/1.1 301 X\r\nLocation: https://127.0.0.1/metrics?token=hidden\r\n\r\n"), "", "redirect to another host or scheme, https://127.0.0.1/: if that is right, write it as the url",
 		},
 		"redirect to a file": {says("HTTP/1.1 301 X\r\nLocation: file:///etc/passwd\r\n\r\n"), "", "redirect to another host or scheme, file://"},
 		"redirect to no URL": {says("HTTP/1.1 301 X\r\nLocation: http://[hidden\r\n\r\n"), "", "redirects to what is no URL"},

@@ -33,6 +33,8 @@ type httpBody struct {
 	buffer []byte
 	gzip   gzip.Reader
 	size   int // of the last answer: the next is likely about as large
+
+	secrets *httpSecrets // of the request whose answer was read last
 }
 
 // take hands out what was read. It is valid until the next answer is read.
@@ -116,12 +118,21 @@ func (b *httpBody) beginning(resp *http.Response) string {
 		return ""
 	}
 	text, _ := io.ReadAll(io.LimitReader(from, maxBeginning)) // words that cannot be read are no words
-	return excerpt(text)
+	return b.secrets.excerpt(text)
 }
 
 // excerpt returns the beginning of a text for an error: one line, printable, of
 // at most [maxSaid] bytes.
 func excerpt(text []byte) string {
+	line := printable(string(text))
+	if len(line) <= maxSaid {
+		return line
+	}
+	return strings.ToValidUTF8(line[:maxSaid-len("…")], "") + "…"
+}
+
+// printable returns a text in one line that can be printed.
+func printable(text string) string {
 	line := strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -130,12 +141,8 @@ func excerpt(text []byte) string {
 			return '?'
 		}
 		return r
-	}, string(text))
-	line = strings.Join(strings.Fields(line), " ")
-	if len(line) <= maxSaid {
-		return line
-	}
-	return strings.ToValidUTF8(line[:maxSaid-len("…")], "") + "…"
+	}, text)
+	return strings.Join(strings.Fields(line), " ")
 }
 
 // BodyLimitError says that an answer is over body_size_limit, and was not read

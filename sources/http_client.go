@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/common/version"
-	"golang.org/x/oauth2"
 
 	"sql2metrics/config"
 )
@@ -24,7 +23,7 @@ import (
 // It has at most max_connections connections. Idle ones are kept for five
 // minutes; that of a HEAD is closed.
 type httpClient struct {
-	source string
+	source config.Source
 	limit  int64
 	client *http.Client
 }
@@ -45,7 +44,7 @@ func newHTTPClient(s config.Source) (*httpClient, error) {
 	if limit <= 0 {
 		limit = defaultBodyLimit
 	}
-	return &httpClient{s.Name, limit, &http.Client{Transport: transport, CheckRedirect: redirect}}, nil
+	return &httpClient{s, limit, &http.Client{Transport: transport, CheckRedirect: redirect}}, nil
 }
 
 // sameServer lets redirects stay where the operator pointed the agent: what
@@ -56,9 +55,10 @@ func sameServer(req *http.Request, via []*http.Request) error {
 	case len(via) >= 10:
 		return errors.New("stopped after 10 redirects: correct the url")
 	case to.Scheme != from.URL.Scheme || hostPort(to) != hostPort(from.URL):
-		return fmt.Errorf("redirect to another host or scheme, %s://%s: if that is right, write it as the url", to.Scheme, to.Host)
+		there := url.URL{Scheme: to.Scheme, Host: to.Host, Path: "/"}
+		return fmt.Errorf("redirect to another host or scheme, %s: if that is right, write it as the url", excerpt([]byte(there.String())))
 	case req.Method != from.Method:
-		return fmt.Errorf("redirect that would make a %s of a %s: ask where it leads to, %s", req.Method, from.Method, to.Path)
+		return fmt.Errorf("redirect that would make a %s of a %s: ask where it leads to, %s", req.Method, from.Method, excerpt([]byte(to.EscapedPath())))
 	}
 	return nil
 }
@@ -84,10 +84,12 @@ type httpRequest struct {
 //
 // An error is a [*ConnectError] if no connection came about, be it to the
 // server, its proxy or the endpoint of OAuth2, and a [*statusError] if the
-// status is not one of 200 to 299. None repeats a URL or a login.
+// status is not one of 200 to 299. None repeats a URL or a
+// login, nor do the errors that b.secrets covers.
 func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (*http.Response, error) {
+	b.secrets = &httpSecrets{config: &c.source.HTTP, source: c.source.URL, asked: q.url}
 	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	traced := httptrace.WithClientTrace(b.secrets.watch(ctx), &httptrace.ClientTrace{
 		GetConn: func(string) { connected.Store(false) }, // once more if a kept one was dead
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
@@ -112,22 +114,22 @@ func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (
 	switch {
 	case err == nil:
 	case resp != nil: // a redirect that is not followed
-		return nil, withoutSecrets(err)
+		return nil, b.secrets.coverSent(err)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, context.Cause(ctx)
 	case !connected.Load():
 		if ctx.Err() != nil {
 			err = fmt.Errorf("no connection: %w", context.Cause(ctx))
 		}
-		return nil, &ConnectError{Source: c.source, Err: withoutSecrets(err)}
+		return nil, &ConnectError{Source: c.source.Name, Err: b.secrets.coverSent(err)}
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case strings.Contains(err.Error(), "parse Location header"):
 		return nil, errors.New("the server redirects to what is no URL: correct the url")
 	case strings.Contains(err.Error(), "malformed HTTP"):
-		return nil, fmt.Errorf("what answers does not speak HTTP: correct the port, or http:// and https://: %w", withoutSecrets(err))
+		return nil, fmt.Errorf("what answers does not speak HTTP: correct the port, or http:// and https://: %w", b.secrets.coverSent(err))
 	default:
-		return nil, fmt.Errorf("no answer: %w", withoutSecrets(err))
+		return nil, fmt.Errorf("no answer: %w", b.secrets.coverSent(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
@@ -137,7 +139,7 @@ func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return resp, withoutSecrets(err)
+		return resp, b.secrets.coverSent(err)
 	}
 	return resp, nil
 }
@@ -150,29 +152,6 @@ func setDefault(h http.Header, name, value string) {
 
 // close ends the idle connections. The caller has ended its requests.
 func (c *httpClient) close() { c.client.CloseIdleConnections() }
-
-// withoutSecrets takes the URLs out of an error, what an endpoint of OAuth2
-// says, as there are some that repeat what they were sent, and most of a long
-// line that is no HTTP.
-func withoutSecrets(err error) error {
-	var token *oauth2.RetrieveError
-	if errors.As(err, &token) {
-		return fmt.Errorf("the token_url of oauth2 answered %s: correct client_id, client_secret or scopes", statusText(token.Response.StatusCode))
-	}
-	for wrapped := (*url.Error)(nil); errors.As(err, &wrapped); {
-		err = wrapped.Err
-	}
-	if len(err.Error()) > 2*maxSaid {
-		return &briefError{err}
-	}
-	return err
-}
-
-// briefError is an error whose text is the beginning of what it was.
-type briefError struct{ err error }
-
-func (e *briefError) Error() string { return excerpt([]byte(e.err.Error())) }
-func (e *briefError) Unwrap() error { return e.err }
 
 // statusError is an answer that is none.
 type statusError struct {

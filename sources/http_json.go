@@ -63,10 +63,10 @@ func (s *httpJSON) Query(ctx context.Context, q config.Query, each func(*Row) er
 		if request.method == http.MethodHead {
 			return s.head(ctx, q, request, each)
 		}
-		return s.ask(ctx, q, request, func(ctx context.Context, answer *http.Response, body []byte, login *sentLogin) error {
+		return s.ask(ctx, q, request, func(ctx context.Context, answer *http.Response, body []byte, secrets *httpSecrets) error {
 			document := withoutMark(unsafe.String(unsafe.SliceData(body), len(body)))
 			if err := checkJSON(document); err != nil {
-				return fmt.Errorf("the answer is no JSON: %w%s", err, login.hide(describeAnswer(answer, body)))
+				return fmt.Errorf("the answer is no JSON: %w%s", err, describeAnswer(answer, body, secrets))
 			}
 			// Paths are run by a library, on what anybody may have sent.
 			return guard(func() error {
@@ -117,7 +117,7 @@ var headColumns = []string{"status", "content_length", "last_modified", "seconds
 // head hands on what a HEAD tells, whatever the status is.
 func (s *httpJSON) head(ctx context.Context, q config.Query, request httpRequest, each func(*Row) error) error {
 	began := time.Now()
-	return s.ask(ctx, q, request, func(_ context.Context, answer *http.Response, _ []byte, _ *sentLogin) error {
+	return s.ask(ctx, q, request, func(_ context.Context, answer *http.Response, _ []byte, _ *httpSecrets) error {
 		row := Row{headColumns, []Value{IntValue(int64(answer.StatusCode)), {}, {}, FloatValue(time.Since(began).Seconds())}}
 		if answer.ContentLength >= 0 {
 			row.Values[1] = IntValue(answer.ContentLength)
@@ -131,8 +131,8 @@ func (s *httpJSON) head(ctx context.Context, q config.Query, request httpRequest
 
 // ask sends the request of q when there is a slot for it, and has use read the
 // answer, until the context that it is given ends. The body is valid until use
-// returns.
-func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest, use func(context.Context, *http.Response, []byte, *sentLogin) error) error {
+// returns. No error tells secrets.
+func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest, use func(context.Context, *http.Response, []byte, *httpSecrets) error) error {
 	if err := s.slots.take(ctx, q.Timeout); err != nil {
 		return err
 	}
@@ -148,12 +148,11 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	var (
 		answer *http.Response
 		failed error // although the server was there
-		login  = newSentLogin(s.source.HTTP)
 	)
 	err := s.login.try(ctx, func() error {
 		return s.breaker.try(ctx, func() (err error) {
-			answer, err = s.client.exchange(login.watch(ctx), request, b)
-			failed, err = s.reached(ctx, err, login)
+			answer, err = s.client.exchange(ctx, request, b)
+			failed, err = s.reached(ctx, err)
 			return err
 		})
 	})
@@ -167,20 +166,17 @@ func (s *httpJSON) ask(ctx context.Context, q config.Query, request httpRequest,
 	if failed == nil {
 		s.remember(q, len(body))
 	}
-	return use(ctx, answer, body, login)
+	return b.secrets.cover(use(ctx, answer, body, b.secrets))
 }
 
 // reached tells errors of an exchange that are the query's own affair from those
 // of a server that could not be reached or refused the login.
-func (s *httpJSON) reached(ctx context.Context, err error, login *sentLogin) (failed, unreached error) {
+func (s *httpJSON) reached(ctx context.Context, err error) (failed, unreached error) {
 	var status *statusError
-	if errors.As(err, &status) {
-		status.said = login.hide(status.said)
-	}
 	switch {
 	case errors.As(err, new(*ConnectError)), errors.Is(ctx.Err(), context.Canceled):
 		return nil, err
-	case status != nil && status.code == http.StatusUnauthorized:
+	case errors.As(err, &status) && status.code == http.StatusUnauthorized:
 		return nil, &ConnectError{Source: s.source.Name, Err: &loginError{err}}
 	}
 	return err, nil
@@ -247,13 +243,13 @@ func whose(source string, q config.Query) string {
 func withoutMark(document string) string { return strings.TrimPrefix(document, "\uFEFF") }
 
 // describeAnswer says how an answer that is no JSON calls itself, and begins.
-func describeAnswer(answer *http.Response, body []byte) string {
+func describeAnswer(answer *http.Response, body []byte, secrets *httpSecrets) string {
 	text := ""
 	if kind := answer.Header.Get("Content-Type"); kind != "" {
-		text = "; its Content-Type is " + excerpt([]byte(kind))
+		text = "; its Content-Type is " + secrets.excerpt([]byte(kind))
 	}
 	if len(body) > 0 {
-		text += "; it begins with " + excerpt(body[:min(len(body), maxBeginning)])
+		text += "; it begins with " + secrets.excerpt(body[:min(len(body), maxBeginning)])
 	}
 	if answer.StatusCode != http.StatusOK {
 		text += "; its status is " + statusText(answer.StatusCode)

@@ -2,12 +2,7 @@ package sources
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"net/http"
-	"net/http/httptrace"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,72 +69,4 @@ func httpFiles(c promconfig.HTTPClientConfig) []string {
 		}
 	}
 	return files
-}
-
-// sentLogin is what a request has logged in with, to be kept out of what an
-// error repeats of the answer: some servers show a request in theirs.
-type sentLogin struct {
-	headers map[string]bool // that carry it
-
-	mu    sync.Mutex
-	words []string
-}
-
-func newSentLogin(c promconfig.HTTPClientConfig) *sentLogin {
-	l := &sentLogin{headers: map[string]bool{"Authorization": true}}
-	if c.HTTPHeaders != nil {
-		for name, h := range c.HTTPHeaders.Headers {
-			l.headers[http.CanonicalHeaderKey(name)] = len(h.Secrets)+len(h.Files) > 0
-		}
-	}
-	return l
-}
-
-// watch returns ctx for a request whose login is to be known.
-func (l *sentLogin) watch(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaderField: func(name string, values []string) {
-		if !l.headers[http.CanonicalHeaderKey(name)] {
-			return
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, value := range values {
-			l.add(value)
-		}
-	}})
-}
-
-// add adds the words of a header.
-func (l *sentLogin) add(value string) {
-	for word := range strings.FieldsSeq(value) {
-		l.words = append(l.words, word)
-		if plain, err := base64.StdEncoding.DecodeString(word); err == nil {
-			_, password, _ := strings.Cut(string(plain), ":")
-			l.words = append(l.words, password)
-		}
-	}
-}
-
-// shortestSecret is how short a word may be and still be one: shorter ones stand
-// in any text.
-const shortestSecret = 4
-
-// hide replaces the login in text, also where the text breaks off within it.
-func (l *sentLogin) hide(text string) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, word := range l.words {
-		if len(word) < shortestSecret || word == "Basic" || word == "Bearer" {
-			continue
-		}
-		text = strings.ReplaceAll(text, word, "<secret>")
-		whole, more := strings.CutSuffix(text, "…")
-		for n := len(word) - 1; more && n >= shortestSecret; n-- {
-			if before, found := strings.CutSuffix(whole, word[:n]); found {
-				text = before + "<secret>…"
-				break
-			}
-		}
-	}
-	return text
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -91,7 +92,7 @@ func resolve(base *url.URL, reference string) (*url.URL, error) {
 	}
 	relative, err := url.Parse(reference)
 	if err != nil {
-		return nil, fmt.Errorf("the reference behind the method cannot be read: %w", withoutSecrets(err))
+		return nil, fmt.Errorf("the reference behind the method cannot be read: %w", new(httpSecrets).coverSent(err))
 	}
 	to := base.ResolveReference(relative)
 	switch {
@@ -123,8 +124,22 @@ var ownHeaders = map[string]string{
 	"X-Method-Override":      "the method is the first word of the request",
 }
 
-// loginWords end the names of headers that carry a login.
-var loginWords = []string{"Authorization", "Auth", "Cookie", "Cookie2", "Key", "Apikey", "Token", "Password", "Secret", "Session"}
+// loginWords end the names of headers, and of parameters, that carry a login.
+var loginWords = []string{
+	"apikey", "auth", "authorization", "cookie", "cookie2", "credential", "credentials", "jwt", "key", "pass", "passphrase",
+	"passwd", "password", "pw", "pwd", "secret", "session", "session-id", "sessionid", "sid", "sig", "signature", "token",
+}
+
+// plainKeys end the names of headers that are no login, although they end with
+// key as the names of so many logins do, each server's its own.
+var plainKeys = []string{"idempotency-key", "partition-key", "routing-key"}
+
+// isLoginName tells whether a header, or a parameter of a URL, carries a login.
+func isLoginName(name string) bool {
+	name = "-" + strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	ends := func(word string) bool { return strings.HasSuffix(name, "-"+word) }
+	return slices.ContainsFunc(loginWords, ends) && !slices.ContainsFunc(plainKeys, ends)
+}
 
 // addHeaders adds what lines of headers say.
 func addHeaders(h http.Header, lines string) error {
@@ -138,10 +153,8 @@ func addHeaders(h http.Header, lines string) error {
 		if why, own := ownHeaders[name]; own {
 			return fmt.Errorf("header %s is not a query's to write: %s; delete it", name, why)
 		}
-		for _, word := range loginWords {
-			if name == word || strings.HasSuffix(name, "-"+word) {
-				return fmt.Errorf("header %s carries a login, which a query would show; write authorization, basic_auth or http_headers of the source", name)
-			}
+		if isLoginName(name) {
+			return fmt.Errorf("header %s carries a login, which a query would show; write authorization, basic_auth or http_headers of the source", name)
 		}
 		if strings.ContainsFunc(value, unicode.IsControl) {
 			return fmt.Errorf("the value of header %s has a control character; delete that", name)

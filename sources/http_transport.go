@@ -41,7 +41,7 @@ func newTransport(s config.Source) (http.RoundTripper, error) {
 		Key:  secretReader(c.TLSConfig.Key, c.TLSConfig.KeyFile),
 	}
 	return promconfig.NewTLSRoundTripper(encrypt, files, func(encrypt *tls.Config) (http.RoundTripper, error) {
-		return logIn(&c, s.Timeout, &http.Transport{
+		return logIn(&c, s.Timeout, watched{&http.Transport{
 			Proxy: c.Proxy(),
 			// A connection that is being made outlives the request it is for, and
 			// would take the place of another until the kernel gives up.
@@ -55,7 +55,7 @@ func newTransport(s config.Source) (http.RoundTripper, error) {
 			IdleConnTimeout:        idleHTTP,
 			MaxResponseHeaderBytes: maxHeaders,
 			DisableCompression:     true, // what is asked for is read in httpBody
-		}), nil
+		}}), nil
 	})
 }
 
