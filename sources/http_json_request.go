@@ -30,7 +30,11 @@ func parseJSONRequest(s config.Source, q config.Query) (httpRequest, error) {
 		}
 	}
 	first, headers, _ := strings.Cut(strings.TrimRight(head, "\r\n"), "\n")
-	word, reference, _ := strings.Cut(strings.TrimSpace(first), " ")
+	first = strings.TrimSpace(first)
+	word, reference := first, ""
+	if blank := strings.IndexFunc(first, unicode.IsSpace); blank >= 0 {
+		word, reference = first[:blank], first[blank:]
+	}
 	method, err := jsonMethod(word, s.AllowPost)
 	if err != nil {
 		return httpRequest{}, err
@@ -76,8 +80,10 @@ func jsonMethod(word string, allowPost bool) (string, error) {
 		return "", errors.New("no request found; write one that begins with " + allowed)
 	case method == http.MethodPost:
 		return "", errors.New("request begins with POST, which is not sent; where all that it does is to read, set allow_post of the source")
+	case method != firstWord(method): // a URL may have a login
+		return "", errors.New("request begins with no method; write one that begins with " + allowed)
 	default:
-		return "", fmt.Errorf("request begins with %s, which is not sent; write one that begins with %s", firstWord(method), allowed)
+		return "", fmt.Errorf("request begins with %s, which is not sent; write one that begins with %s", method, allowed)
 	}
 }
 
@@ -122,7 +128,15 @@ var ownHeaders = map[string]string{
 	"X-Http-Method":          "the method is the first word of the request",
 	"X-Http-Method-Override": "the method is the first word of the request",
 	"X-Method-Override":      "the method is the first word of the request",
+	"X-Original-Url":         "what is asked for stands behind the method",
+	"X-Rewrite-Url":          "what is asked for stands behind the method",
+	"Forwarded":              forOthers,
+	"X-Real-Ip":              forOthers,
 }
+
+// forOthers says why headers of proxies are not a query's, by which some servers
+// decide what a request may do.
+const forOthers = "the agent asks for nobody else; where the server wants it, write http_headers of the source"
 
 // loginWords end the names of headers, and of parameters, that carry a login.
 var loginWords = []string{
@@ -150,7 +164,11 @@ func addHeaders(h http.Header, lines string) error {
 		if !ok || !validHeaderName(name) {
 			return errors.New("a line behind the first is no header; write Name: value, and an empty line before a body")
 		}
-		if why, own := ownHeaders[name]; own {
+		why, own := ownHeaders[name]
+		if strings.HasPrefix(name, "X-Forwarded-") {
+			why, own = forOthers, true
+		}
+		if own {
 			return fmt.Errorf("header %s is not a query's to write: %s; delete it", name, why)
 		}
 		if isLoginName(name) {
