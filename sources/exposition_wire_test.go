@@ -167,7 +167,10 @@ func TestExpositionOnTheWire(t *testing.T) {
 		},
 		"redirect to a file": {says("HTTP/1.1 301 X\r\nLocation: file:///etc/passwd\r\n\r\n"), "", "redirect to another host or scheme, file://"},
 		"redirect to no URL": {says("HTTP/1.1 301 X\r\nLocation: http://[hidden\r\n\r\n"), "", "redirects to what is no URL"},
-		"redirect nowhere":   {says("HTTP/1.1 301 X\r\n\r\n"), "", "the server answered 301 Moved Permanently"},
+		"redirect nowhere":   {says("HTTP/1.1 301 X\r\n\r\n"), "", "301 Moved Permanently: it does not say where to; correct the url"},
+		"not modified":       {says("HTTP/1.1 304 X\r\n\r\n"), "", "304 Not Modified: that answers a condition; delete headers such as If-None-Match"},
+		"many choices":       {says("HTTP/1.1 300 X\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n"), "", "the server answered 300 Multiple Choices"},
+		"x-gzip":             {says(ok + "Content-Encoding: x-gzip\r\n\r\n" + string(zipped([]byte("a 1\n")))), "a 1\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

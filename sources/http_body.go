@@ -49,12 +49,12 @@ func (b *httpBody) take() []byte {
 // open returns the body of resp uncompressed.
 func (b *httpBody) open(resp *http.Response) (io.Reader, error) {
 	switch coding := strings.ToLower(resp.Header.Get("Content-Encoding")); coding {
-	case "gzip":
+	case "gzip", "x-gzip": // are the same, says RFC 9110
 		if err := b.gzip.Reset(resp.Body); err != nil {
 			return nil, fmt.Errorf("read gzip: %w", err)
 		}
 		return &b.gzip, nil
-	case "deflate", "br", "zstd", "compress":
+	case "deflate", "br", "zstd", "compress", "x-compress":
 		return nil, fmt.Errorf("the answer is compressed as %s, which was not asked for: have the server, or the proxy before it, send gzip or nothing", coding)
 	}
 	return resp.Body, nil

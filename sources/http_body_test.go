@@ -37,15 +37,17 @@ func FuzzHTTPBody(f *testing.F) {
 	f.Add(zipped.Bytes()[:20], "gzip", uint16(5000))
 	f.Add([]byte{}, "gzip", uint16(0))
 	f.Add([]byte("x"), "br", uint16(10))
+	f.Add(zipped.Bytes(), "X-Gzip", uint16(5000))
+	f.Add([]byte("x"), "x-compress", uint16(10))
 	f.Fuzz(func(t *testing.T, body []byte, coding string, limit uint16) {
 		want, wantErr := body, error(nil)
 		switch strings.ToLower(coding) {
-		case "gzip":
+		case "gzip", "x-gzip":
 			var r *gzip.Reader
 			if r, wantErr = gzip.NewReader(bytes.NewReader(body)); wantErr == nil {
 				want, wantErr = io.ReadAll(r)
 			}
-		case "deflate", "br", "zstd", "compress":
+		case "deflate", "br", "zstd", "compress", "x-compress":
 			wantErr = errors.New("not asked for")
 		}
 		var b httpBody

@@ -133,7 +133,7 @@ func (c *httpClient) exchange(ctx context.Context, q httpRequest, b *httpBody) (
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return resp, &statusError{resp.StatusCode, b.beginning(resp)}
+		return resp, &statusError{resp.StatusCode, b.beginning(resp), resp.Header.Get("Location") != ""}
 	}
 	if err := b.read(resp, c.limit); err != nil {
 		if ctx.Err() != nil {
@@ -155,8 +155,9 @@ func (c *httpClient) close() { c.client.CloseIdleConnections() }
 
 // statusError is an answer that is none.
 type statusError struct {
-	code int
-	said string // the beginning of the body
+	code  int
+	said  string // the beginning of the body
+	leads bool   // elsewhere
 }
 
 func (e *statusError) Error() string {
@@ -164,7 +165,7 @@ func (e *statusError) Error() string {
 	if e.said != "" {
 		text += " (" + e.said + ")"
 	}
-	return text + advice(e.code)
+	return text + e.advice()
 }
 
 // statusText does not repeat the server's own words, which have no bounds.
@@ -173,8 +174,8 @@ func statusText(code int) string {
 }
 
 // advice says what to do about a status.
-func advice(code int) string {
-	switch code {
+func (e *statusError) advice() string {
+	switch e.code {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return ": correct basic_auth, authorization or tls_config of the source"
 	case http.StatusNotFound:
@@ -183,9 +184,13 @@ func advice(code int) string {
 		return ": write the proxy's login in proxy_url"
 	case http.StatusTooManyRequests:
 		return ": ask less often"
-	}
-	if code/100 == 3 {
-		return ": set follow_redirects, or write as the url where it leads to"
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		if e.leads {
+			return ": set follow_redirects, or write as the url where it leads to"
+		}
+		return ": it does not say where to; correct the url"
+	case http.StatusNotModified:
+		return ": that answers a condition; delete headers such as If-None-Match and If-Modified-Since"
 	}
 	return ""
 }

@@ -153,3 +153,14 @@ func TestHTTPRefusedRedirects(t *testing.T) {
 		}
 	}
 }
+
+// TestHTTPRedirectsNotFollowed: of a redirect that the operator does not want
+// to follow the status is told.
+func TestHTTPRedirectsNotFollowed(t *testing.T) {
+	c := apiAt(t, echoing(t, func(*http.Request) string { return "HTTP/1.1 308 X\r\nLocation: /x\r\n\r\n" }))
+	c.HTTP.FollowRedirects = false
+	err := open(t, c).Query(t.Context(), ask("GET", "", "v"), ignore)
+	if err == nil || !strings.Contains(err.Error(), "308 Permanent Redirect: set follow_redirects, or write as the url where it leads to") {
+		t.Errorf("got %v", err)
+	}
+}
