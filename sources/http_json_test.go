@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -282,8 +283,9 @@ func TestHTTPJSONLogins(t *testing.T) {
 	server := answers(t, func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		_, basic, _ := r.BasicAuth()
-		if bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); bearer != password.Load() && basic != password.Load() {
-			http.Error(w, "you sent "+r.Header.Get("Authorization")+" "+basic, http.StatusUnauthorized)
+		bearer, header := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), r.Header.Get("X-Token")
+		if !slices.Contains([]string{bearer, basic, header}, password.Load().(string)) {
+			http.Error(w, "you sent "+r.Header.Get("Authorization")+" "+basic+header, http.StatusUnauthorized)
 			return
 		}
 		_, _ = io.WriteString(w, `{"v":1}`)
@@ -294,6 +296,9 @@ func TestHTTPJSONLogins(t *testing.T) {
 		},
 		"bearer": func(file string) promconfig.HTTPClientConfig {
 			return promconfig.HTTPClientConfig{Authorization: &promconfig.Authorization{Type: "Bearer", CredentialsFile: file}}
+		},
+		"a header": func(file string) promconfig.HTTPClientConfig {
+			return promconfig.HTTPClientConfig{HTTPHeaders: &promconfig.Headers{Headers: map[string]promconfig.Header{"X-Token": {Files: []string{file}}}}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -338,6 +343,49 @@ func TestHTTPJSONLogins(t *testing.T) {
 			works()
 			works()
 		})
+	}
+}
+
+// Requests whose login is good are under way at the same time.
+func TestHTTPJSONLogsInAtOnce(t *testing.T) {
+	var both atomic.Bool
+	arrived, all := make(chan struct{}, 2), make(chan struct{})
+	server := answers(t, func(w http.ResponseWriter, r *http.Request) {
+		if both.Load() {
+			arrived <- struct{}{}
+			select {
+			case <-all:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		_, _ = io.WriteString(w, `{"v":1}`)
+	})
+	c := apiAt(t, server.URL)
+	c.HTTP.BasicAuth = &promconfig.BasicAuth{Username: "mon", Password: secret}
+	s := open(t, c)
+	run := func() error { return s.Query(t.Context(), ask("GET", "", "v"), ignore) }
+	if err := run(); err != nil {
+		t.Fatal(err)
+	}
+	both.Store(true)
+	errs := make(chan error, 2)
+	for range 2 {
+		go func() { errs <- run() }()
+	}
+	go func() {
+		defer close(all)
+		for range 2 {
+			select {
+			case <-arrived:
+			case <-t.Context().Done():
+			}
+		}
+	}()
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
