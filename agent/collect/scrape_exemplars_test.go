@@ -58,3 +58,18 @@ func TestExemplarsOfFailedPagesAreNotUsedUp(t *testing.T) {
 		}
 	}
 }
+
+// What was sent of a series, or is older, is not handed to the log again.
+func TestExemplarsAreHandedOverOnce(t *testing.T) {
+	var pages []page
+	for _, e := range []string{`{t="1"} 2 100`, `{t="1"} 2 100`, `{t="1"} 1 100`, `{t="2"} 2 99`, `{t="2"} 2 100`, `{t="1"} 2 100`} {
+		pages = append(pages, om("# TYPE a counter\na_total 1 # "+e+"\n"))
+	}
+	r := newScrapeRig(t, pages...)
+	for i := range pages {
+		r.stepAt(t0.Add(time.Duration(i) * time.Second))
+	}
+	if n := r.log.Stats().Refused.Exemplars; n > 0 {
+		t.Errorf("the log refuses %d exemplars", n)
+	}
+}

@@ -16,13 +16,13 @@ func TestMetadataLikePrometheus(t *testing.T) {
 		"a unit left out":           {pages: []page{om("# TYPE a_s gauge\n# UNIT a_s s\na_s 1\n"), om("# TYPE a_s gauge\na_s 1\n")}},
 		"a help that is empty":      {pages: []page{described, textPage("# HELP a \na 2\n")}},
 		"gone and back":             {pages: []page{described, textPage("b 1\n"), textPage("# TYPE a gauge\na 2\n")}},
-		"gone and back at last":     {pages: slices.Concat([]page{described}, away[:9], []page{textPage("# TYPE a gauge\na 2\n")})},
+		"gone and back at last":     {pages: slices.Concat([]page{described}, away[:10], []page{textPage("# TYPE a gauge\na 2\n")})},
 		"gone for too long":         {pages: slices.Concat([]page{described}, away, []page{textPage("# TYPE a gauge\na 2\n")})},
 		"in two parts":              {pages: slices.Repeat([]page{textPage("# HELP a A.\na 1\n# TYPE a counter\na{x=\"1\"} 1\n")}, 2)},
 		"two types of one name":     {pages: slices.Repeat([]page{textPage("# TYPE a counter\na 1\n# TYPE a gauge\na{x=\"1\"} 1\n")}, 2)},
 		"before there is a series":  {pages: []page{textPage("# TYPE a counter\n# HELP a A.\n"), textPage("a 1\n"), textPage("# HELP a A.\na 1\n")}},
 		"of a page that fails":      {pages: []page{textPage("# HELP a A.\na one\n"), textPage("# TYPE a gauge\na 1\n")}},
-		"an info of another's name": {pages: []page{textPage("# HELP c_info C.\n# TYPE c_info info\nc_info_info 1\n"), textPage("# HELP c_info C.\n# TYPE c_info info\nc_info 1\n")}},
+		"an info of another's name": {pages: []page{om("# HELP c_info C.\n# TYPE c_info info\nc_info_info 1\n"), om("# HELP c_info C.\n# TYPE c_info info\nc_info 1\n")}},
 	})
 }
 

@@ -56,7 +56,10 @@ metric { label { name: "x" value: "" } histogram { sample_count: 2 zero_threshol
 		"two spellings with times, tracked":             {config: tracked, pages: []page{om("a{x=\"\"} 1" + at(-60) + "a 2" + at(-50)), om("b 1\n")}},
 		"before 1970":                                   {pages: []page{textPage("a 1 -1000\nb 1 0\nc 1\n"), textPage("a 1 -1000\nb 1 0\nc 1\n")}},
 		"an end that the target tells, of a new series": {config: "sample_limit: 1", pages: []page{ended(stale("a")), ended(stale("a") + "---\nname: \"b\" type: GAUGE\nmetric { gauge { value: 1 } }\n")}},
-		"a start on one page of two":                    {pages: []page{om("# TYPE a counter\na_total 1\na_created 7\n"), om("# TYPE a counter\na_total 1\n")}},
+		"such an end beyond the limit": {config: "sample_limit: 1", unmarked: []int{2}, pages: []page{
+			ended("name: \"b\" type: GAUGE\nmetric { gauge { value: 1 } }\n"), ended("name: \"b\" type: GAUGE\nmetric { gauge { value: 1 } }\n---\n" + stale("a")),
+		}},
+		"a start on one page of two": {pages: []page{om("# TYPE a counter\na_total 1\na_created 7\n"), om("# TYPE a counter\na_total 1\n")}},
 	})
 }
 
