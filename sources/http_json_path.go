@@ -30,11 +30,20 @@ var jsonModifiers = []string{"flatten", "group", "keys", "reverse", "this", "val
 // jsonPath is a path as the steps that it takes, one on what the other found.
 type jsonPath []jsonStep
 
-// jsonStep is one step, of one of three kinds.
+// jsonStep is one step, of one of four kinds.
 type jsonStep struct {
-	follow   string     // names, places and queries, which gjson follows
+	follow   string // names and places, which gjson follows
+	elements *jsonElements
 	modifier string     // without its @
 	parts    []jsonPart // what a multipath puts together, in an array unless they have names
+}
+
+// jsonElements is a # and what follows it up to a |: how many elements there are,
+// or what is in each.
+type jsonElements struct {
+	query string // that they fit, as gjson runs it on an array; empty: all do
+	all   bool   // those that do, and not only the first
+	rest  jsonPath
 }
 
 // jsonPart is one path of a multipath.
@@ -64,30 +73,38 @@ type jsonPathParser struct {
 
 // path reads steps until text ends.
 func (p *jsonPathParser) path(text string) (jsonPath, error) {
-	var (
-		steps     jsonPath
-		separator byte
-		each      bool // what follows is done for each element
-	)
+	steps, _, err := p.read(text, false)
+	return steps, err
+}
+
+// read reads steps until text ends, or a | ends what is done for each element.
+func (p *jsonPathParser) read(text string, each bool) (steps jsonPath, at int, err error) {
+	separator := byte('|')
 	for {
-		step, n, err := p.step(text)
+		step, n, err := p.step(text[at:])
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		last := len(steps) - 1
-		switch {
-		case separator == '.' && step.follow != "" && steps[last].follow != "":
+		at += n
+		if e := step.elements; e != nil && e.all && at < len(text) && text[at] == '.' {
+			if p.inQuery {
+				return nil, 0, errors.New("it has # and a dot in a query, where that is not supported")
+			}
+			if e.rest, n, err = p.read(text[at+1:], true); err != nil {
+				return nil, 0, err
+			}
+			at += len(".") + n
+		}
+		if last := len(steps) - 1; separator == '.' && step.follow != "" && steps[last].follow != "" {
 			steps[last].follow += "." + step.follow
-		case separator == '.' && each:
-			return nil, fmt.Errorf("%s stands behind a # and a dot, and is not done for each element; write | for the dot to do it once, to what all elements gave", text[:n])
-		default:
-			steps, each = append(steps, step), false
+		} else {
+			steps = append(steps, step)
 		}
-		each = each || step.follow == "#" || strings.HasPrefix(step.follow, "#") && step.follow[len(step.follow)-1] == '#'
-		if n == len(text) {
-			return steps, nil
+		if at == len(text) || each && text[at] == '|' {
+			return steps, at, nil
 		}
-		separator, text = text[n], text[n+1:]
+		separator = text[at]
+		at++
 	}
 }
 
@@ -108,8 +125,9 @@ func (p *jsonPathParser) step(text string) (step jsonStep, n int, err error) {
 	case text[0] == '[' || text[0] == '{':
 		step.parts, n, err = p.multipath(text)
 	case text[0] == '#' && len(text) > 1 && (text[1] == '(' || text[1] == '['):
-		n, err = p.query(text)
-		step.follow = text[:n]
+		step.elements, n, err = p.query(text)
+	case text == "#" || strings.HasPrefix(text, "#.") || strings.HasPrefix(text, "#|"):
+		step.elements, n = &jsonElements{all: true}, 1
 	default:
 		n, err = jsonName(text)
 		step.follow = text[:n]
@@ -159,11 +177,11 @@ func jsonName(text string) (n int, err error) {
 	return n, nil
 }
 
-// query returns the length of the query with which text begins.
-func (p *jsonPathParser) query(text string) (n int, err error) {
+// query returns the query with which text begins, and its length.
+func (p *jsonPathParser) query(text string) (*jsonElements, int, error) {
 	end, operator := closingBracket(text[1:], "([", ")]", "!=<>%")
 	if end < 0 {
-		return 0, fmt.Errorf("the query %s is not closed", text)
+		return nil, 0, fmt.Errorf("the query %s is not closed", text)
 	}
 	path, right := text[2:end+1], ""
 	if operator > 0 {
@@ -172,21 +190,24 @@ func (p *jsonPathParser) query(text string) (n int, err error) {
 	path = strings.TrimFunc(path, func(r rune) bool { return r <= ' ' })
 	switch {
 	case path == "" && right == "":
-		return 0, errors.New("it has a query that asks for nothing")
+		return nil, 0, errors.New("it has a query that asks for nothing")
 	case strings.HasPrefix(strings.TrimPrefix(right, "!"), "%") && strings.Count(right, "*") > maxJSONStars:
-		return 0, fmt.Errorf("its pattern %s has more than %d stars", right, maxJSONStars)
+		return nil, 0, fmt.Errorf("its pattern %s has more than %d stars", right, maxJSONStars)
 	case path != "":
 		outer := p.inQuery
 		p.inQuery = true
 		if _, err := p.path(path); err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		p.inQuery = outer
 	}
-	if n = end + 2; n < len(text) && text[n] == '#' {
+	n := end + 2
+	elements := &jsonElements{query: text[:n]}
+	if n < len(text) && text[n] == '#' {
+		elements.all = true
 		n++
 	}
-	return n, nil
+	return elements, n, nil
 }
 
 // multipath returns the parts of the multipath with which text begins, and its

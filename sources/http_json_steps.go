@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -23,6 +24,8 @@ const (
 	lookEvery = 64 << 10
 	// rowWork is what a row costs that has no text, in bytes of it.
 	rowWork = 256
+	// elementWork is the same of an element.
+	elementWork = 32
 )
 
 // pass is called where n bytes are gone through. It tells whether ctx has ended.
@@ -52,6 +55,8 @@ func (p jsonPath) find(ctx context.Context, w *jsonWork, value string) (found st
 		switch {
 		case s.follow != "":
 			value = followJSON(value, s.follow)
+		case s.elements != nil:
+			value, err = s.elements.find(ctx, w, value)
 		case s.modifier != "":
 			value, err = modifyJSON(ctx, w, value, s.modifier)
 		default:
@@ -82,7 +87,11 @@ type jsonMaker struct {
 // add adds an element, or a member if there is a name in quotes. No value ends
 // with an open bracket: behind one is the first.
 func (m *jsonMaker) add(name, value string) error {
-	if err := m.work.grow(len(name) + len(value) + len(":,")); err != nil {
+	n := len(value) + len(",")
+	if name != "" {
+		n += len(name) + len(":")
+	}
+	if err := m.work.grow(n); err != nil {
 		return err
 	}
 	if last := m.text[len(m.text)-1]; last != '[' && last != '{' {
@@ -99,6 +108,54 @@ func (m *jsonMaker) add(name, value string) error {
 func (m *jsonMaker) end(bracket byte) string {
 	m.text = append(m.text, bracket)
 	return unsafe.String(unsafe.SliceData(m.text), len(m.text))
+}
+
+// find returns how many elements value has, those that fit, or what is in each.
+// gjson would do so too, but at once, and note the place of each.
+func (e *jsonElements) find(ctx context.Context, w *jsonWork, value string) (string, error) {
+	if value[0] != '[' {
+		return "", nil
+	}
+	var (
+		m     = jsonMaker{w, []byte{'['}}
+		alone []byte // an element, in an array of its own
+		count = 0
+	)
+	for walk := walkJSON(value); ; count++ {
+		_, element, ok := walk.next()
+		if !ok {
+			break
+		}
+		if err := w.pass(ctx, elementWork+len(element)); err != nil {
+			return "", err
+		}
+		if e.query != "" {
+			alone = append(append(append(alone[:0], '['), element...), ']')
+			if !gjson.Get(unsafe.String(&alone[0], len(alone)), e.query).Exists() {
+				continue
+			}
+			if !e.all {
+				return element, nil
+			}
+		}
+		found, err := e.rest.find(ctx, w, element)
+		if err != nil {
+			return "", err
+		}
+		if found == "" || e.query == "" && e.rest == nil {
+			continue
+		}
+		if err := m.add("", found); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case e.query == "" && e.rest == nil:
+		return strconv.Itoa(count), nil
+	case !e.all:
+		return "", nil
+	}
+	return m.end(']'), nil
 }
 
 // combineJSON puts together what the parts of a multipath find. What is not

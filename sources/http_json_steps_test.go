@@ -25,7 +25,7 @@ func (c *lookups) Err() error {
 
 // Whatever is done for an answer ends soon after its context.
 func TestJSONEndsWithItsContext(t *testing.T) {
-	const size = 1 << 20
+	const size = 512 << 10
 	many := func(element string) string { return strings.Repeat(element+",", size/(len(element)+1)) + element }
 	members := "{" + many(`"a":1`) + "}"
 	for name, test := range map[string]struct {
@@ -42,6 +42,9 @@ func TestJSONEndsWithItsContext(t *testing.T) {
 		"rows nobody described": {"[" + many(`{"a":1}`) + "]", nil, 2},
 		"row nobody described":  {members, nil, 1},
 		"a path that is missed": {`{"a":{"b":` + members + "}}", jsonPaths("a.b.c"), 0},
+		"elements":              {"[" + many(`1`) + "]", jsonPaths("#|x"), 10},
+		"what is in elements":   {"[" + many(`[1]`) + "]", jsonPaths("#.0|x"), 5},
+		"elements that fit":     {"[" + many(`[1]`) + "]", jsonPaths("#(0==1)#|x"), 5},
 		"reverse":               {"[" + many(`[1]`) + "]", jsonPaths("@reverse|9999999"), 1},
 		"keys":                  {members, jsonPaths("@keys|9999999"), 1},
 		"flatten":               {"[" + many(`[1]`) + "]", jsonPaths("@flatten|9999999"), 1},
@@ -75,7 +78,7 @@ func TestJSONEndsWithItsContext(t *testing.T) {
 
 // What takes the square of an answer's size would not end here.
 func TestJSONPathsTakeNoSquareOfTime(t *testing.T) {
-	const size = 2 << 20
+	const size = 1 << 20
 	long := strings.Repeat("a", size)
 	unnamed := make([]string, 0, maxMembers)
 	for n := range maxMembers {
@@ -114,6 +117,9 @@ func TestJSONMadeIsBounded(t *testing.T) {
 		"multipath":           {ones, "[@this,@this]|0", true},
 		"large multipath":     {ones, "[@this,@this,@this,@this,@this]|0", false},
 		"multipaths of those": {ones, "[@this,@this]|[@this,@this]|[@this,@this]|0", false},
+		"elements":            {ones, "#.@this|#(>0)#|0", true},
+		"elements made often": {ones, "#.@this|#.@this|#.@this|#.@this|#.@this", false},
+		"parts of elements":   {ones, "#.[@this,@this]|#", false},
 		"flatten":             {"[" + ones + "]", "@flatten", true},
 		"values":              {`{"a":` + ones + "}", "@values|@values|@values|@values|@values", true},
 		"long keys":           {`{"` + strings.Repeat("k", limit/4) + `":[1,2,3,4,5]}`, "@group", false},
