@@ -85,20 +85,8 @@ func TestReloadOfScrape(t *testing.T) {
 			r.scraped()
 			r.stop()
 			all := r.receiver.Samples(t, `{__name__!=""}`)
-			var gone []string
-			for series, samples := range all {
-				for i, s := range samples {
-					if s.Stale() {
-						gone = append(gone, series)
-						if i < len(samples)-1 {
-							t.Errorf("%s goes on behind its stale marker", series)
-						}
-					}
-				}
-			}
-			slices.Sort(gone)
 			slices.Sort(c.gone)
-			if d := cmp.Diff(c.gone, gone); d != "" {
+			if d := cmp.Diff(c.gone, ended(t, all)); d != "" {
 				t.Errorf("stale markers (-want +got):\n%s", d)
 			}
 			for _, series := range c.kept {
