@@ -154,13 +154,20 @@ func preview(ctx context.Context, g *global, s config.Source, q config.Query, cl
 		Clock:   time.Now,
 	})
 	defer w.Close()
+	err = r.step(ctx, w.Step, log) // before r is returned
+	return r, err
+}
+
+// step takes one step of a worker, which appends to log, and keeps what came of
+// it.
+func (r *result) step(ctx context.Context, step func(context.Context, time.Time) error, log *wal.Log) (err error) {
 	start := time.Now()
-	if err := w.Step(ctx, start); err != nil {
-		return r, err
+	if err := step(ctx, start); err != nil {
+		return err
 	}
 	r.Seconds = time.Since(start).Seconds()
 	r.Samples, err = samplesOf(log)
-	return r, err
+	return err
 }
 
 // scratchLog returns a log in a temporary folder, and what removes both.

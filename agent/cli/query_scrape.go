@@ -49,11 +49,5 @@ func (r *result) scrape(ctx context.Context, g *global, s config.Source) error {
 		Clock:      time.Now,
 	})
 	defer w.Close()
-	start := time.Now()
-	if err := w.Step(ctx, start); err != nil {
-		return err
-	}
-	r.Seconds = time.Since(start).Seconds()
-	r.Samples, err = samplesOf(log)
-	return err
+	return r.step(ctx, w.Step, log)
 }
