@@ -51,11 +51,7 @@ scrape_configs:
     relabel_configs: [{target_label: instance, replacement: "app-0:8080"}]
 remote_write: [{url: %s}]
 `, strings.TrimPrefix(target.URL, "http://"), theirs.receiver.URL))
-				for !ours.ended || !theirs.ended {
-					time.Sleep(time.Millisecond)
-					ours.measure(b)
-					theirs.measure(b)
-				}
+				measureBoth(b, ours, theirs)
 				if n := sum(ours.metrics(b), "sql2metrics_query_series"); n != instrumentedSeries {
 					b.Errorf("the agent has %v series, want %d", n, instrumentedSeries)
 				}
@@ -69,6 +65,24 @@ remote_write: [{url: %s}]
 				theirs.agent.kill()
 			}
 		})
+	}
+}
+
+// measureBoth looks at both until both have ended. One that does not get there
+// fails the benchmark.
+func measureBoth(b *testing.B, ours, theirs *scraper) {
+	b.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	late := time.After(5 * time.Minute)
+	for !ours.ended || !theirs.ended {
+		select {
+		case <-look.C:
+			ours.measure(b)
+			theirs.measure(b)
+		case <-late:
+			b.Fatalf("%d samples of the agent's arrived and %d of Prometheus's", ours.receiver.samples.Load(), theirs.receiver.samples.Load())
+		}
 	}
 }
 
