@@ -63,10 +63,11 @@ func (pg *PG) Promote(tb testing.TB) {
 	pg.Exec(tb, "SELECT pg_promote()")
 }
 
-// CatchUp waits until a replica has all that its primary has written.
+// CatchUp waits until a replica has all that its primary has committed. The
+// switch to the next segment flushes what an asynchronous commit has not.
 func (pg *PG) CatchUp(tb testing.TB, primary *PG) {
 	tb.Helper()
-	at := primary.Query(tb, "SELECT pg_current_wal_flush_lsn()")[0][0]
+	at := primary.Query(tb, "SELECT pg_switch_wal()")[0][0]
 	Eventually(tb, "the replica catches up", func() bool {
 		return pg.Query(tb, "SELECT coalesce(pg_last_wal_replay_lsn() >= '"+at+"', false)")[0][0] == "t"
 	})
