@@ -39,7 +39,7 @@ check:
 # -count=1: results that depend on servers and on random kill points are not cached.
 test:
 	@e2e/install.sh
-	$(GO) test -race -count=1 -timeout 10m ./...
+	$(GO) test -race -count=1 -timeout 30m ./...
 
 # The engine is ClickHouse as a library, half a gigabyte of it, so nothing else
 # needs it.
