@@ -1,18 +1,6 @@
 package collect
 
-import (
-	"fmt"
-	"testing"
-	"time"
-)
-
-// soon is a time so many seconds from now, as OpenMetrics spells it.
-func soon(seconds float64) string {
-	return fmt.Sprintf("%.3f", float64(time.Now().Unix())+seconds)
-}
-
-// soonMillis is likewise Unix milliseconds.
-func soonMillis(seconds int64) int64 { return (time.Now().Unix() + seconds) * 1000 }
+import "testing"
 
 func TestScrapesLikePrometheus(t *testing.T) {
 	compareScrapes(t, map[string]sideBySide{

@@ -2,21 +2,20 @@ package collect
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	commonconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -26,6 +25,7 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/util/osutil"
 
 	"sql2metrics/config"
 	"sql2metrics/wal"
@@ -46,39 +46,31 @@ type sideBySide struct {
 	undescribed []string
 }
 
+// comparedAt is when pages are compared, on Prometheus's clock and on ours.
+var comparedAt = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// soon is a time so many seconds after comparedAt, as OpenMetrics spells it.
+func soon(seconds float64) string {
+	return fmt.Sprintf("%.3f", float64(comparedAt.Unix())+seconds)
+}
+
+// soonMillis is likewise Unix milliseconds.
+func soonMillis(seconds int64) int64 { return (comparedAt.Unix() + seconds) * 1000 }
+
 // compareScrapes lets Prometheus's own scrape loop and a Scrape read the same
 // pages, one after the other, and compares what each of them stores.
 func compareScrapes(t *testing.T, cases map[string]sideBySide) {
 	t.Helper()
-	t.Parallel()
-	// Prometheus takes a second for each page, so all cases wait together.
-	var running sync.WaitGroup
-	var mu sync.Mutex
-	stored, asked := map[string][]string{}, map[string]http.Header{}
-	for name, c := range cases {
-		running.Go(func() {
-			rounds, header, err := c.prometheus()
-			for again := 0; errors.Is(err, errStarved) && again < 5; again++ {
-				rounds, header, err = c.prometheus()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			asked[name], stored[name] = header, rounds
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
-	}
-	running.Wait()
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			stored, asked := c.prometheus(t)
 			got, header := c.ours(t)
 			for _, h := range []string{"Accept", "Accept-Encoding"} {
-				if got, want := header.Get(h), asked[name].Get(h); got != want {
+				if got, want := header.Get(h), asked.Get(h); got != want {
 					t.Errorf("%s: Prometheus sends %s, we %s", h, want, got)
 				}
 			}
-			for i, want := range stored[name] {
+			for i, want := range stored {
 				if diff := cmp.Diff(c.compared(i, want), c.compared(i, got[i])); diff != "" {
 					t.Errorf("page %d: Prometheus stores -, we +:\n%s", i+1, diff)
 				}
@@ -162,91 +154,112 @@ func (c sideBySide) source(t *testing.T) config.Source {
 // ours returns what a Scrape stores of each page, and how it asks for them.
 func (c sideBySide) ours(t *testing.T) (rounds []string, asked http.Header) {
 	r := newScrapeRigOf(t, c.source(t), c.pages...)
-	base := time.Now()
 	for i := range c.pages {
-		rounds = append(rounds, r.stepAt(base.Add(time.Duration(i)*time.Second)))
+		rounds = append(rounds, r.stepAt(comparedAt.Add(time.Duration(i)*time.Second)))
 	}
 	return rounds, r.asked
 }
 
-// errStarved says that a scrape of Prometheus's took longer than the second that
-// it has, as on a machine that is busy: what it stored of the page is that.
-var errStarved = errors.New("a scrape of Prometheus's ran into its timeout")
+// pipes are the connections to a server that is reached without a network: what
+// waits for one of them waits on a clock of synctest.
+type pipes struct {
+	made   chan net.Conn
+	closed chan struct{}
+}
 
-// lateness is a log that notes a scrape that took too long.
-type lateness struct{ seen *atomic.Bool }
+func newPipes() pipes { return pipes{make(chan net.Conn), make(chan struct{})} }
 
-func (l lateness) Enabled(context.Context, slog.Level) bool { return true }
-func (l lateness) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l lateness) WithGroup(string) slog.Handler            { return l }
+// dial connects, whatever the address.
+func (p pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case p.made <- far:
+		return near, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
-func (l lateness) Handle(_ context.Context, r slog.Record) error {
-	r.Attrs(func(a slog.Attr) bool {
-		if err, is := a.Value.Any().(error); is && errors.Is(err, context.DeadlineExceeded) {
-			l.seen.Store(true)
-		}
-		return true
-	})
+// Accept implements [net.Listener].
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.made:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements [net.Listener].
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
+
+// Close implements [net.Listener].
+func (p pipes) Close() error {
+	close(p.closed)
 	return nil
 }
 
 // prometheus returns what Prometheus stores of each page, and how it asks for
-// them. An error is errStarved where trying again may help.
-func (c sideBySide) prometheus() (rounds []string, asked http.Header, err error) {
-	store, err := newMemory(len(c.pages))
-	if err != nil {
-		return nil, nil, err
-	}
-	over := make(chan struct{})
-	served := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if served++; served > len(c.pages) {
-			<-over
-			return
+// them. Its seconds pass on a clock of their own, which stands still while
+// anything is under way: a scrape can not be late, however busy the machine is.
+func (c sideBySide) prometheus(t *testing.T) (rounds []string, asked http.Header) {
+	t.Helper()
+	// Prometheus looks its host up. What package net keeps for that it makes at
+	// the first time, and not within a bubble, to which it would belong.
+	_, _ = osutil.GetFQDN()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(comparedAt))
+		store, err := newMemory(len(c.pages))
+		if err != nil {
+			t.Fatal(err)
 		}
-		asked = r.Header.Clone()
-		c.pages[served-1].serve(w)
-	}))
-	defer server.Close()
-	var late atomic.Bool
-	m, err := scrape.NewManager(&scrape.Options{
-		AppendMetadata: true, ParseST: true, DiscoveryReloadInterval: model.Duration(10 * time.Millisecond),
-	}, slog.New(lateness{&late}), nil, nil, store, prometheus.NewRegistry())
-	if err != nil {
-		return nil, nil, err
-	}
-	cfg, err := c.scrapeConfig()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := m.ApplyConfig(cfg); err != nil {
-		return nil, nil, err
-	}
-	attached := model.LabelSet{
-		model.AddressLabel: model.LabelValue(strings.TrimPrefix(server.URL, "http://")), "instance": "h:1",
-	}
-	for name, value := range c.targetLabels() {
-		attached[model.LabelName(name)] = model.LabelValue(value)
-	}
-	targets := make(chan map[string][]*targetgroup.Group, 1)
-	targets <- map[string][]*targetgroup.Group{"pg": {{Targets: []model.LabelSet{attached}}}}
-	var running sync.WaitGroup
-	running.Go(func() { _ = m.Run(targets) })
-	defer running.Wait()
-	defer m.Stop()
-	defer close(over)
-	for range c.pages {
-		select {
-		case round := <-store.rounds:
-			rounds = append(rounds, round)
-		case <-time.After(time.Minute):
-			return rounds, asked, fmt.Errorf("Prometheus has not stored page %d", len(rounds)+1)
+		served := 0
+		connections := newPipes()
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if served++; served > len(c.pages) {
+				return
+			}
+			asked = r.Header.Clone()
+			c.pages[served-1].serve(w)
+		})}
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer server.Close()
+		running.Go(func() { _ = server.Serve(connections) })
+		m, err := scrape.NewManager(&scrape.Options{
+			AppendMetadata: true, ParseST: true, DiscoveryReloadInterval: model.Duration(10 * time.Millisecond),
+			HTTPClientOptions: []commonconfig.HTTPClientOption{commonconfig.WithDialContextFunc(connections.dial)},
+		}, discard, nil, nil, store, prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
 		}
-		if late.Load() {
-			return rounds, asked, errStarved
+		cfg, err := c.scrapeConfig()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	return rounds, asked, nil
+		if err := m.ApplyConfig(cfg); err != nil {
+			t.Fatal(err)
+		}
+		attached := model.LabelSet{model.AddressLabel: "target.invalid:80", "instance": "h:1"}
+		for name, value := range c.targetLabels() {
+			attached[model.LabelName(name)] = model.LabelValue(value)
+		}
+		targets := make(chan map[string][]*targetgroup.Group, 1)
+		targets <- map[string][]*targetgroup.Group{"pg": {{Targets: []model.LabelSet{attached}}}}
+		running.Go(func() { _ = m.Run(targets) })
+		defer m.Stop()
+		for range c.pages {
+			select {
+			case round := <-store.rounds:
+				rounds = append(rounds, round)
+			case <-time.After(time.Minute):
+				t.Fatalf("Prometheus has not stored page %d", len(rounds)+1)
+			}
+		}
+	})
+	return rounds, asked
 }
 
 // memory stores what Prometheus appends, by the rules of its own database.
