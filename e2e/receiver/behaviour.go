@@ -93,7 +93,9 @@ func StoreThenReset(w http.ResponseWriter, r *http.Request, store http.Handler) 
 	reset(w)
 }
 
-// Slow lets each request wait before it is stored, or until its sender gives up.
+// Slow lets each request wait before it is stored. If its sender gives up or the
+// receiver begins to refuse, the connection ends without an answer: any answer
+// would be taken for one to what was stored.
 func Slow(d time.Duration) Behaviour {
 	return func(w http.ResponseWriter, r *http.Request, store http.Handler) {
 		wait := time.NewTimer(d)
@@ -102,6 +104,7 @@ func Slow(d time.Duration) Behaviour {
 		case <-wait.C:
 			store.ServeHTTP(w, r)
 		case <-r.Context().Done():
+			reset(w)
 		}
 	}
 }

@@ -51,6 +51,8 @@ type Receiver struct {
 	hurry  context.CancelFunc // ends the waits of slow requests
 	store  http.Handler
 
+	storing sync.RWMutex // held for reading from a request's storage to its record
+
 	mu        sync.Mutex
 	behaviour Behaviour
 	requests  []Request
@@ -83,7 +85,7 @@ func Start(tb testing.TB, o Options) *Receiver {
 			EnableNegativeOffset: true,
 			Parser:               p,
 		}),
-		addr:      "127.0.0.1:0",
+		addr:      HoldPort(tb),
 		behaviour: Up,
 	}
 	r.store = r.record(remote.NewWriteHandler(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), db, o.Accept, false, false, false))
@@ -111,7 +113,6 @@ func (r *Receiver) Listen(tb testing.TB) {
 	if err != nil {
 		tb.Fatalf("listen for remote write: %v", err)
 	}
-	r.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	r.hurry = cancel
 	r.server = &http.Server{
@@ -128,7 +129,7 @@ func (r *Receiver) Listen(tb testing.TB) {
 
 // Refuse closes the port and all connections, when requests that are being
 // stored have been answered: whoever writes gets connection refused until
-// Listen.
+// Listen. Nothing is stored after it.
 func (r *Receiver) Refuse() {
 	if r.server == nil {
 		return
@@ -139,5 +140,7 @@ func (r *Receiver) Refuse() {
 	_ = r.server.Shutdown(grace) // it waits for connections without a request, too
 	_ = r.server.Close()
 	<-r.served
+	r.storing.Lock() // Close waits for no handler
+	defer r.storing.Unlock()
 	r.server = nil
 }

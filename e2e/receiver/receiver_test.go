@@ -3,7 +3,9 @@ package receiver_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"syscall"
 	"testing"
@@ -114,6 +116,61 @@ func TestRefuseAndListen(t *testing.T) {
 	r.Listen(t)
 	if status, err := post(r, contentType, body); err != nil || status/100 != 2 {
 		t.Errorf("when it listens again: status %d, %v", status, err)
+	}
+}
+
+// TestRefuseWhileSlow closes the port while a request waits to be stored: its
+// sender may not take that for an answer.
+func TestRefuseWhileSlow(t *testing.T) {
+	r := receiver.Start(t, receiver.Options{})
+	arrived := make(chan struct{})
+	r.Behave(func(w http.ResponseWriter, req *http.Request, store http.Handler) {
+		close(arrived)
+		receiver.Slow(time.Hour)(w, req, store)
+	})
+	contentType, body := encodeV1(t, receiver.Sample{T: time.Now().UnixMilli(), V: 1})
+	answer := make(chan error)
+	go func() {
+		status, err := post(r, contentType, body)
+		if err == nil {
+			err = fmt.Errorf("the answer is %d", status)
+		}
+		answer <- err
+	}()
+	<-arrived
+	r.Refuse()
+	if err := <-answer; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v, want a reset connection", err)
+	}
+	if got := len(r.Samples(t, "orders")); got != 0 {
+		t.Errorf("stored %d series, want none", got)
+	}
+}
+
+// TestHoldPort lets others ask for free ports while one is held, with and
+// without a listener.
+func TestHoldPort(t *testing.T) {
+	address := receiver.HoldPort(t)
+	for range 3 {
+		if c, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatalf("connect to a port that is held: got %v, %v, want connection refused", c, err)
+		}
+		for range 2 {
+			if other := receiver.HoldPort(t); other == address {
+				t.Fatalf("%s is given to two", address)
+			}
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.Close(), l.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

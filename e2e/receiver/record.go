@@ -32,7 +32,10 @@ type Series struct {
 }
 
 // Requests returns the requests that were answered, in order of their answers.
+// What Samples has shown before is in them.
 func (r *Receiver) Requests() []Request {
+	r.storing.Lock()
+	defer r.storing.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.requests[:len(r.requests):len(r.requests)]
@@ -55,6 +58,11 @@ func (r *Receiver) record(store http.Handler) http.Handler {
 		}
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		r.storing.RLock()
+		defer r.storing.RUnlock()
+		if req.Context().Err() != nil { // it came too late for a receiver that refuses
+			panic(http.ErrAbortHandler)
+		}
 		store.ServeHTTP(answer, req)
 		entry.Status = answer.status
 		r.mu.Lock()
