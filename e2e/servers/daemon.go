@@ -54,7 +54,8 @@ func (d *daemon) Pause() error { return d.signal(syscall.SIGSTOP) }
 // Resume undoes Pause.
 func (d *daemon) Resume() error { return d.signal(syscall.SIGCONT) }
 
-// signal sends sig to the process and to its children.
+// signal sends sig to the process and then to its children: one that is
+// stopped has no more of them.
 func (d *daemon) signal(sig syscall.Signal) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,5 +63,8 @@ func (d *daemon) signal(sig syscall.Signal) error {
 		return errors.New("signal a server: it is stopped")
 	}
 	main := d.process.cmd.Process.Pid
-	return signal(sig, append([]int{main}, children(main)...)...)
+	if err := signal(sig, main); err != nil {
+		return err
+	}
+	return signal(sig, children(main)...)
 }

@@ -77,17 +77,19 @@ default_pool_size = 5
 func (b *Bouncer) path(name string) string { return filepath.Join(b.folder, name) }
 
 // write puts a file where pgbouncer may read it: not in the test's folder,
-// which belongs to its user, but opened by that name for everybody.
+// which belongs to its user, but opened by that name for everybody. It reads
+// some of them whenever it likes, so each is there as a whole or not at all.
 func (b *Bouncer) write(name, content string) error {
 	for dir := b.folder; strings.HasPrefix(dir, os.TempDir()) && dir != os.TempDir(); dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return fmt.Errorf("open folder to pgbouncer: %w", err)
 		}
 	}
-	if err := os.WriteFile(b.path(name), []byte(content), 0o644); err != nil {
+	whole := b.path(name + ".new")
+	if err := os.WriteFile(whole, []byte(content), 0o644); err != nil {
 		return fmt.Errorf("write %s of pgbouncer: %w", name, err)
 	}
-	return nil
+	return os.Rename(whole, b.path(name))
 }
 
 func (b *Bouncer) userList() string {

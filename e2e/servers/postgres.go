@@ -192,11 +192,9 @@ func (pg *PG) Kill() error {
 	}
 	p := pg.process
 	pg.process = nil
-	orphans := children(p.cmd.Process.Pid)
-	if err := p.stop(syscall.SIGKILL); err != nil {
-		return err
-	}
-	return signal(syscall.SIGKILL, orphans...)
+	// The process counts as ended when its children have closed its output.
+	main := p.cmd.Process.Pid
+	return errors.Join(signal(syscall.SIGKILL, append([]int{main}, children(main)...)...), p.stop(syscall.SIGKILL))
 }
 
 // children returns the processes whose parent is pid.
@@ -332,10 +330,18 @@ func (pg *PG) Connections(tb testing.TB, application string) int {
 	return pg.count(tb, application, "")
 }
 
-// Running returns how many of them are inside a query or transaction.
+// Running returns how many of them are inside a query or transaction, be it
+// that they only prepare it.
 func (pg *PG) Running(tb testing.TB, application string) int {
 	tb.Helper()
 	return pg.count(tb, application, " AND state <> 'idle'")
+}
+
+// Sleeping returns how many of them execute pg_sleep: their query has its
+// snapshot, and what stands before it was answered.
+func (pg *PG) Sleeping(tb testing.TB, application string) int {
+	tb.Helper()
+	return pg.count(tb, application, " AND wait_event = 'PgSleep'")
 }
 
 func (pg *PG) count(tb testing.TB, application, and string) int {

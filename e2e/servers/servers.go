@@ -56,11 +56,11 @@ func find(debianPackage string, patterns []string) (string, error) {
 }
 
 // Eventually polls until ok returns true and fails the test, with a word on
-// what did not happen, if it has not within 15 seconds. It is for what a real
+// what did not happen, if it has not within 30 seconds. It is for what a real
 // server does in its own time.
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			tb.Fatalf("did not happen in time: %s", what)
