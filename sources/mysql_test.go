@@ -97,9 +97,9 @@ func TestMySQLStatementNamesItself(t *testing.T) {
 	c := mysqlSource(m, m.Account(t, documented))
 	c.Name = "evil */ DROP /* 'ü"
 	q := query("SELECT info FROM information_schema.processlist WHERE id = CONNECTION_ID()")
-	q.Name, q.Timeout = "*/ SELECT 1 /*", 2500*time.Millisecond-1 // a part of a millisecond counts as one
+	q.Name, q.Timeout = "*/ SELECT 1 /*", 25500*time.Millisecond-1 // a part of a millisecond counts as one
 	err := open(t, c).Query(t.Context(), q, func(r *sources.Row) error {
-		const want = "SET STATEMENT max_statement_time=2.500 FOR /* sql2metrics source=evil____DROP______ query=___SELECT_1___ */ SELECT info"
+		const want = "SET STATEMENT max_statement_time=25.500 FOR /* sql2metrics source=evil____DROP______ query=___SELECT_1___ */ SELECT info"
 		if got := line(r); !strings.HasPrefix(got, want) {
 			t.Errorf("the server sees %s", got)
 		}
@@ -194,7 +194,8 @@ func TestMySQLLeavesNoLocks(t *testing.T) {
 			servers.Eventually(t, "the lock is given up", func() bool {
 				return m.Query(t, "SELECT IS_FREE_LOCK('sql2metrics')")[0][0] == "1" && m.Running(t, user) == 0
 			})
-			m.Exec(t, "SET lock_wait_timeout = 0, innodb_lock_wait_timeout = 0", "UPDATE kept SET v = v + 0", "ALTER TABLE kept COMMENT ''")
+			// The server's own threads lock a table for a moment; what we left would stay.
+			m.Exec(t, "SET lock_wait_timeout = 20, innodb_lock_wait_timeout = 20", "UPDATE kept SET v = v + 0", "ALTER TABLE kept COMMENT ''")
 		})
 	}
 }
@@ -217,6 +218,10 @@ func TestMySQLWaitsForNoLock(t *testing.T) {
 	}
 }
 
+// killPatience is how long a kill may take before the connection of its query is
+// given up.
+const killPatience = 2 * time.Second
+
 // The kill needs a connection beyond max_connections, and leaves that of the
 // query as it was.
 func TestMySQLKillsOutsideTheCap(t *testing.T) {
@@ -226,18 +231,25 @@ func TestMySQLKillsOutsideTheCap(t *testing.T) {
 	c.MaxConnections = 1
 	s := open(t, c)
 	id := read(t, s, "SELECT CONNECTION_ID()")
-	for range 3 {
+	for kept, round := 0, 1; kept < 3; round++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.Query(ctx, query("SELECT SLEEP(600)"), ignore) }()
 		servers.Eventually(t, "the query runs", func() bool { return m.Running(t, user) > 0 })
+		cancelled := time.Now()
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("error is %v", err)
 		}
+		took := time.Since(cancelled)
 		servers.Eventually(t, "the query has left", func() bool { return m.Running(t, user) == 0 })
-		if got := read(t, s, "SELECT CONNECTION_ID()"); !cmp.Equal(got, id) {
-			t.Errorf("the connection is %v, was %v", got, id)
+		switch got := read(t, s, "SELECT CONNECTION_ID()"); {
+		case cmp.Equal(got, id):
+			kept++
+		case took < killPatience || round == 10:
+			t.Fatalf("the connection is %v, was %v; the kill took %v", got, id, took)
+		default:
+			id = got
 		}
 	}
 	servers.Eventually(t, "the killing connections are gone", func() bool { return m.Connections(t, user) == 1 })
@@ -259,7 +271,9 @@ func TestMySQLEarlyEnd(t *testing.T) {
 	done := make(chan error)
 	q.Timeout = time.Minute
 	go func() { done <- s.Query(ctx, q, ignore) }()
-	servers.Eventually(t, "the query runs", func() bool { return m.Running(t, user) > 0 })
+	servers.Eventually(t, "the function runs", func() bool {
+		return len(m.Query(t, "SELECT id FROM information_schema.processlist WHERE state = 'Executing' AND info LIKE '%BENCHMARK%' AND user = '"+user+"'")) > 0
+	})
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error is %v", err)
@@ -296,6 +310,8 @@ func TestMySQLKilledByOthers(t *testing.T) {
 				}
 				wantOnce(t, err, "maria")
 				read(t, s, "SELECT 1")
+				// The next kill is not meant for what the server still lists.
+				servers.Eventually(t, "the killed query has left", func() bool { return m.Running(t, user) == 0 })
 			})
 		}
 	}

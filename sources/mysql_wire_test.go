@@ -128,7 +128,7 @@ func mysqlPackets(sequence byte, packets ...[]byte) []byte {
 func openWire(t *testing.T, w *mysqlWire) sources.Source {
 	t.Helper()
 	return open(t, through(t, config.Source{
-		Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, Timeout: 5 * time.Second,
+		Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, Timeout: 30 * time.Second,
 	}, fakeServer(t, w.serve)))
 }
 
@@ -149,9 +149,9 @@ func TestMySQLSessionLimit(t *testing.T) {
 		limit time.Duration
 		want  []string
 	}{
-		{2500*time.Millisecond - 1, []string{"SET SESSION max_execution_time=2500", named}},
-		{2500 * time.Millisecond, []string{named}},
-		{time.Second, []string{"SET SESSION max_execution_time=1000", named}},
+		{25500*time.Millisecond - 1, []string{"SET SESSION max_execution_time=25500", named}},
+		{25500 * time.Millisecond, []string{named}},
+		{20 * time.Second, []string{"SET SESSION max_execution_time=20000", named}},
 	} {
 		before := len(w.since(0))
 		q := query("SELECT 1")
@@ -229,7 +229,7 @@ func TestMySQLBrokenResults(t *testing.T) {
 				}
 				return nil
 			}}
-			s := open(t, through(t, config.Source{Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, Timeout: 5 * time.Second},
+			s := open(t, through(t, config.Source{Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, Timeout: 30 * time.Second},
 				fakeServer(t, func(c net.Conn) { w.serve(&closesAfter{c, answer}) })))
 			err := s.Query(t.Context(), query("SELECT 1"), ignore)
 			if err == nil || errors.As(err, new(*sources.ConnectError)) {
@@ -252,7 +252,7 @@ func TestMySQLEndlessRow(t *testing.T) {
 		}
 		return nil
 	}}
-	s := open(t, through(t, config.Source{Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, MaxResultBytes: limit, Timeout: 5 * time.Second},
+	s := open(t, through(t, config.Source{Name: "my", Type: config.TypeMySQL, User: "u", MaxConnections: 1, MaxResultBytes: limit, Timeout: 30 * time.Second},
 		fakeServer(t, w.serve)))
 	err := s.Query(t.Context(), query("SELECT 1"), ignore)
 	if err == nil || !strings.Contains(err.Error(), "limit of 1048576 bytes") {
