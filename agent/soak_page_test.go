@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"testing"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -80,12 +81,18 @@ func (s *soak) metrics() map[string]*dto.MetricFamily {
 	if sums := s.get("/debug/completeness?format=json"); !strings.Contains(sums, `"adds_up": true`) {
 		s.Errorf("it does not add up: %s", sums)
 	}
+	return familiesOf(s.T, s.get("/metrics"))
+}
+
+// familiesOf returns what a page has.
+func familiesOf(t *testing.T, page string) map[string]*dto.MetricFamily {
+	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	page, err := parser.TextToMetricFamilies(strings.NewReader(s.get("/metrics")))
+	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
-	return page
+	return families
 }
 
 // soakAccounts is what a page says about the samples of an endpoint.
@@ -93,9 +100,10 @@ type soakAccounts struct {
 	appended, sent, dropped, evicted, unconfirmed, pending float64
 }
 
-func accountsOf(page map[string]*dto.MetricFamily, endpoint string) soakAccounts {
+// accountsOf returns the accounts of an endpoint; without a name, of all.
+func accountsOf(page map[string]*dto.MetricFamily, endpoint ...string) soakAccounts {
 	sum := func(name string, labels ...string) float64 {
-		return sumOf(page["sql2metrics_remote_write_samples_"+name], append(labels, endpoint)...)
+		return sumOf(page["sql2metrics_remote_write_samples_"+name], append(labels, endpoint...)...)
 	}
 	return soakAccounts{
 		appended: sum("appended_total"), sent: sum("sent_total"), unconfirmed: sum("unconfirmed_total"),

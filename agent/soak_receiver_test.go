@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/golang/snappy"
@@ -25,6 +28,7 @@ import (
 // time.
 type soakReceiver struct {
 	*httptest.Server
+	open atomic.Int64 // connections
 
 	mu     sync.Mutex
 	mood   mood
@@ -55,9 +59,26 @@ type sampleKey struct {
 
 func startSoakReceiver(t *testing.T) *soakReceiver {
 	r := &soakReceiver{mood: moodUp, newest: map[string]int64{}, lost: map[sampleKey]uint64{}}
-	r.Server = httptest.NewServer(r)
+	r.Server = httptest.NewUnstartedServer(r)
+	r.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			r.open.Add(1)
+		case http.StateClosed:
+			r.open.Add(-1)
+		}
+	}
+	r.Start()
 	t.Cleanup(r.Close)
 	return r
+}
+
+// settle returns when the receiver has closed all connections, which it does a
+// moment after its last answer.
+func (r *soakReceiver) settle() {
+	for r.open.Load() > 0 {
+		runtime.Gosched()
+	}
 }
 
 func (r *soakReceiver) enter(m mood) {

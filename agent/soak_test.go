@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"io/fs"
@@ -175,6 +176,7 @@ func (s *soak) trade() {
 // check asks the agent's page for its accounts, and the receivers for theirs.
 func (s *soak) check() {
 	s.Helper()
+	synctest.Wait() // for what goes on at this very moment
 	s.get("/-/healthy")
 	page := s.metrics()
 	for name, r := range map[string]*soakReceiver{"steady": s.steady, "moody": s.moody} {
@@ -220,6 +222,8 @@ func (s *soak) figures() soakFigures {
 		}
 	}
 	synctest.Wait()
+	s.steady.settle()
+	s.moody.settle()
 	for range 2 { // a sync.Pool keeps what it has over one
 		runtime.GC()
 	}
@@ -229,7 +233,18 @@ func (s *soak) figures() soakFigures {
 	if err != nil {
 		s.Fatal(err)
 	}
-	return soakFigures{int64(len(descriptors)), int64(runtime.NumGoroutine()), int64(m.HeapAlloc), s.diskBytes()}
+	return soakFigures{int64(len(descriptors)), s.goroutines(), int64(m.HeapAlloc), s.diskBytes()}
+}
+
+// goroutines counts those of the bubble: the receivers' end in their own time.
+func (s *soak) goroutines() int64 {
+	s.Helper()
+	stacks := make([]byte, 1<<20)
+	n := bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte(", synctest bubble "))
+	if n == 0 {
+		s.Fatal("no goroutine is said to be in a bubble")
+	}
+	return int64(n)
 }
 
 func (s *soak) diskBytes() (bytes int64) {
@@ -239,7 +254,9 @@ func (s *soak) diskBytes() (bytes int64) {
 			return err
 		}
 		info, err := e.Info()
-		bytes += info.Size()
+		if err == nil {
+			bytes += info.Size()
+		}
 		return err
 	})
 	if err != nil {
