@@ -29,8 +29,8 @@ func TestFollowedEndsFirst(t *testing.T) {
 			ended = true
 		default:
 		}
-		if wanted := task == followed[0]; ended != wanted {
-			t.Errorf("a worker that is followed: %v, has ended: %v", wanted, ended)
+		if wanted := task == followed[0]; task.retired != wanted || ended && !wanted {
+			t.Errorf("a worker that is followed: %v, is retired: %v, has ended: %v", wanted, task.retired, ended)
 		}
 	}
 	a.swap(t.Context(), n)
