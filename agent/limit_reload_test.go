@@ -52,7 +52,7 @@ func TestMaxSeriesAndReloads(t *testing.T) {
 			t.Errorf("after %q: %q, were %q", edits, after, before)
 		}
 	}
-	r.stop()
+	r.end()
 	for series, samples := range r.receiver.Samples(t, `{__name__!=""}`) {
 		if slices.ContainsFunc(samples, receiver.Sample.Stale) {
 			t.Errorf("%s has a stale marker", series)
@@ -101,7 +101,7 @@ func TestMaxSeriesAndAFailingQuery(t *testing.T) {
 			t.Errorf("page %d has %q", i, after)
 		}
 	}
-	r.stop()
+	r.end()
 	for series, samples := range r.receiver.Samples(t, `{__name__!=""}`) {
 		if slices.ContainsFunc(samples, receiver.Sample.Stale) {
 			t.Errorf("%s has a stale marker", series)

@@ -46,7 +46,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	write := func(text string) { writeConfig(t, r.file, text) }
 	write(c.config(r.receiver.URL()))
 	r.start()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		_, page := get(t, r.page+"/metrics")
 		if c.shown(page) == c.page() {
 			break
@@ -110,7 +110,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	if late.more(early) {
 		t.Errorf("reloads leave something behind: %v early, %v late", early, late)
 	}
-	r.stop()
+	r.end()
 
 	marked := map[string]int{}
 	for series, samples := range received(t, r.receiver) {
@@ -197,7 +197,11 @@ func (r resources) more(than resources) bool {
 // settled returns the resources when what ends by itself has ended: as soon as
 // they are not more than wanted, or the least there were for a while.
 func settled(wanted resources) (least resources) {
-	for deadline := time.Now().Add(3 * time.Second); ; runtime.Gosched() {
+	patience := 3 * time.Second
+	if wanted != (resources{}) {
+		patience = 30 * time.Second
+	}
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 		descriptors, _ := os.ReadDir("/proc/self/fd")
 		now := resources{runtime.NumGoroutine(), len(descriptors)}
 		if least == (resources{}) || now.goroutines+now.descriptors < least.goroutines+least.descriptors {

@@ -83,7 +83,7 @@ func TestReloadOfScrape(t *testing.T) {
 				t.Fatalf("the reload answers %d: %s", status, body)
 			}
 			r.scraped()
-			r.stop()
+			r.end()
 			all := r.receiver.Samples(t, `{__name__!=""}`)
 			slices.Sort(c.gone)
 			if d := cmp.Diff(c.gone, ended(t, all)); d != "" {
