@@ -10,6 +10,8 @@ import (
 	"time"
 
 	promconfig "github.com/prometheus/common/config"
+
+	"sql2metrics/e2e/receiver"
 )
 
 func TestPrintable(t *testing.T) {
@@ -68,14 +70,15 @@ func TestTokenEndpoint(t *testing.T) {
 				c.answer(w, string(body)+user+password+r.URL.String())
 			}))
 			defer login.Close()
+			address := login.Listener.Addr().String()
 			if c.answer == nil {
-				login.Close()
+				address = receiver.HoldPort(t)
 			}
 			j, _, o := backlog(t)
 			o.Endpoint.MaxBlock = time.Minute
 			o.Endpoint.HTTP.OAuth2 = &promconfig.OAuth2{
 				ClientID: "id", ClientSecret: "geheim", EndpointParams: map[string]string{"p": "geheim"},
-				TokenURL: strings.Replace(login.URL, "//", "//user:geheim@", 1) + "/token?key=geheim",
+				TokenURL: "http://user:geheim@" + address + "/token?key=geheim",
 			}
 			s, path := isolating(t, o)
 			j.appendDue(3)
