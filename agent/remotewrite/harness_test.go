@@ -35,7 +35,7 @@ type journal struct {
 
 func openJournal(tb testing.TB, path string, o wal.Options) journal {
 	tb.Helper()
-	o.Path = path
+	o.Path, o.MinFree = path, -1 // however full the machine
 	if o.Sync == wal.SyncInterval {
 		o.Sync = wal.SyncNever // append makes it readable
 	}
@@ -220,7 +220,7 @@ func endpoint(tb testing.TB, address string) config.RemoteWrite {
 	return config.RemoteWrite{
 		URL:           u,
 		Name:          "test",
-		RemoteTimeout: 10 * time.Second,
+		RemoteTimeout: time.Minute, // where it has to end a request, the test says so
 		SendExemplars: true, SendNativeHistograms: true,
 		Queue: config.Queue{
 			MaxShards:           4,
