@@ -322,7 +322,8 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 			}
 		}
 		encode()
-		if n := testing.AllocsPerRun(5, encode); n != 0 {
+		// Many runs, among which what others in the process allocate is lost.
+		if n := testing.AllocsPerRun(50, encode); n != 0 {
 			t.Errorf("%s: %v allocations per window, want none", wireVersion(p), n)
 		}
 	}
