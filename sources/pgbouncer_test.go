@@ -64,7 +64,7 @@ func TestPgbouncerStartupSQL(t *testing.T) {
 	pg.Exec(t, "DROP ROLE IF EXISTS passing", "CREATE ROLE passing")
 	c := bouncerSource(pg, b)
 	c.MaxConnections = 1
-	c.StartupSQL = []string{"SET work_mem = '4321kB'", "SELECT set_config('search_path', 'pg_temp', false)", "SET statement_timeout = 1", "SET ROLE passing"}
+	c.StartupSQL = []string{"SET work_mem = '4321kB'", "SELECT set_config('search_path', 'pg_temp', false)", "SET statement_timeout = '29s'", "SET ROLE passing"}
 	s, other := open(t, c), open(t, bouncerSource(pg, b))
 	const settings = "SELECT current_setting('work_mem'), current_setting('search_path'), current_setting('statement_timeout'), current_user"
 	for range 2 {
@@ -159,6 +159,10 @@ func privateBouncer(t testing.TB) private {
 			}
 			return n
 		},
-		running: func(t testing.TB) int { return pg.Running(t, application) },
+		running: func(t testing.TB) int {
+			n := pg.Sleeping(t, application)
+			b.Console(t, "SHOW VERSION") // which comes behind what the server has answered before
+			return n
+		},
 	}
 }

@@ -64,6 +64,6 @@ func privatePostgres(t testing.TB) private {
 		slow:        "SELECT pg_sleep(600)",
 		setPassword: setPassword,
 		connections: func(t testing.TB) int { return pg.Connections(t, application) },
-		running:     func(t testing.TB) int { return pg.Running(t, application) },
+		running:     func(t testing.TB) int { return pg.Sleeping(t, application) },
 	}
 }

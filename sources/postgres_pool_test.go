@@ -72,7 +72,7 @@ func TestPostgresStatementEndsItsConnection(t *testing.T) {
 	crash := func(t *testing.T) {
 		var pids [][]string
 		servers.Eventually(t, "the statement runs", func() bool {
-			pids = pg.Query(t, "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND application_name = 'sql2metrics'")
+			pids = pg.Query(t, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'sql2metrics'")
 			return len(pids) > 0
 		})
 		pid, err := strconv.Atoi(pids[0][0])

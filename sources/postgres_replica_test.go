@@ -52,7 +52,7 @@ func TestPostgresConflictWithRecovery(t *testing.T) {
 			t.Fatalf("the query ends at once: %v", err)
 		default:
 		}
-		return replica.Running(t, "sql2metrics") > 0
+		return replica.Sleeping(t, application) > 0
 	})
 	primary.Exec(t, "DELETE FROM busy", "VACUUM busy")
 	err := <-done
