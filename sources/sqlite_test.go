@@ -170,7 +170,7 @@ func TestSQLiteLocked(t *testing.T) {
 	s := open(t, sqliteSource(path))
 	writer.exec(t, "BEGIN EXCLUSIVE")
 	q := query("SELECT v FROM kept")
-	q.Timeout = 100 * time.Millisecond
+	q.Timeout = 3 * time.Second // the lock has to be met before
 	err := s.Query(t.Context(), q, ignore)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "database was locked") {
 		t.Errorf("error is %v", err)
