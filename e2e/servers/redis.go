@@ -21,8 +21,9 @@ const redisPattern = "/usr/bin/redis-server"
 // without durability. It listens on a port and on a socket in its folder. Its
 // methods may be called from several goroutines.
 type RedisServer struct {
-	Host string
-	Port int
+	Host       string
+	Port       int
+	SecurePort int // with TLS, of a server that has certificates
 
 	folder   string // holds everything; removed at the end
 	binary   string
@@ -49,6 +50,20 @@ func Redis(tb testing.TB, settings ...Setting) *RedisServer {
 	return r
 }
 
+// RedisTLS is [Redis] with a secure port, which shows the certificate in PEM files
+// and knows clients by the authority in another.
+func RedisTLS(tb testing.TB, certFile, keyFile, caFile string, settings ...Setting) *RedisServer {
+	tb.Helper()
+	port, err := freePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := Redis(tb, append(settings, Setting("tls-port "+strconv.Itoa(port)),
+		Setting("tls-cert-file "+certFile), Setting("tls-key-file "+keyFile), Setting("tls-ca-cert-file "+caFile))...)
+	r.SecurePort = port
+	return r
+}
+
 // SharedRedis is one server for all tests of a binary, as [SharedPostgres] is.
 type SharedRedis struct {
 	shared[*RedisServer]
@@ -69,7 +84,10 @@ const busySoon Setting = "busy-reply-threshold 100"
 // The caller removes it.
 func StartRedis(settings ...Setting) (*RedisServer, error) {
 	return startRedis("redis-server", redisPattern, func(r *RedisServer) []string {
-		lines := []string{"save \"\"", "appendonly no", "enable-debug-command local", "unixsocket " + r.Socket()}
+		lines := []string{
+			"save \"\"", "appendonly no", "enable-debug-command local", "unixsocket " + r.Socket(),
+			"repl-diskless-sync-delay 0", // seconds that a replica would wait for others
+		}
 		for _, s := range settings {
 			lines = append(lines, string(s))
 		}
@@ -78,7 +96,8 @@ func StartRedis(settings ...Setting) (*RedisServer, error) {
 }
 
 // Sentinel starts a Sentinel that watches the master under a name and takes it
-// for down after a second. It ends with the test.
+// for down after a minute, unless SENTINEL SET tells it otherwise. It ends with
+// the test.
 func Sentinel(tb testing.TB, name string, master *RedisServer) *RedisServer {
 	tb.Helper()
 	pattern := "/usr/bin/redis-sentinel"
@@ -86,7 +105,7 @@ func Sentinel(tb testing.TB, name string, master *RedisServer) *RedisServer {
 	s, err := startRedis("redis-sentinel", pattern, func(*RedisServer) []string {
 		return []string{
 			fmt.Sprintf("sentinel monitor %s %s %d 1", name, master.Host, master.Port),
-			"sentinel down-after-milliseconds " + name + " 1000",
+			"sentinel down-after-milliseconds " + name + " 60000",
 			"sentinel failover-timeout " + name + " 3000",
 		}
 	})
