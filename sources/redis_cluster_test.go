@@ -75,7 +75,7 @@ func TestRedisCluster(t *testing.T) {
 		id := func(n *servers.RedisServer) any { return n.Do(t, "CLUSTER", "MYID") }
 		to.Do(t, "CLUSTER", "SETSLOT", slot, "IMPORTING", id(from))
 		from.Do(t, "CLUSTER", "SETSLOT", slot, "MIGRATING", id(to))
-		from.Do(t, "MIGRATE", to.Host, to.Port, key, 0, 5000)
+		from.Do(t, "MIGRATE", to.Host, to.Port, key, 0, 30000)
 		if got := table(t, s, "LLEN "+key); !cmp.Equal(got, []string{"value", "2"}) {
 			t.Errorf("on its way: %q", got)
 		}
@@ -154,8 +154,16 @@ func TestRedisSentinel(t *testing.T) {
 	servers.Eventually(t, "the Sentinel knows the replica", func() bool {
 		return strings.Contains(fmt.Sprint(sentinel.Do(t, "SENTINEL", "REPLICAS", "main")), fmt.Sprint(replica.Port))
 	})
+	sentinel.Do(t, "SENTINEL", "SET", "main", "down-after-milliseconds", 1000)
 	if err := master.Stop(); err != nil {
 		t.Fatal(err)
+	}
+	// One that was itself stopped for two seconds does nothing for thirty.
+	named := func() bool {
+		return fmt.Sprint(sentinel.Do(t, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")) == fmt.Sprintf("[%s %d]", replica.Host, replica.Port)
+	}
+	for end := time.Now().Add(2 * time.Minute); !named() && time.Now().Before(end); {
+		time.Sleep(100 * time.Millisecond)
 	}
 	servers.Eventually(t, "the source follows to the new master", func() bool {
 		var got string

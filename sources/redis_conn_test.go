@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,15 +50,7 @@ func TestRedisAddresses(t *testing.T) {
 func TestRedisTLS(t *testing.T) {
 	ca, other := newAuthority(t, "ca"), newAuthority(t, "other")
 	cert, key := ca.issue(t, "db.example")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	certPath, keyPath := tempFile(t, cert), tempFile(t, key)
-	r := servers.Redis(t, servers.Setting("tls-port "+port), servers.Setting("tls-cert-file "+certPath), servers.Setting("tls-key-file "+keyPath),
-		servers.Setting("tls-ca-cert-file "+ca.file), "tls-auth-clients optional", "busy-reply-threshold 100")
+	r := servers.RedisTLS(t, tempFile(t, cert), tempFile(t, key), ca.file, "tls-auth-clients optional", "busy-reply-threshold 100")
 	cert, key = ca.issue(t, "agent")
 	certFile, keyFile := tempFile(t, cert), tempFile(t, key)
 	full := config.TLS{Mode: "verify-full", CAFile: ca.file, ServerName: "db.example"}
@@ -83,8 +74,7 @@ func TestRedisTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r.Exec(t, "CONFIG SET tls-auth-clients "+test.auth)
 			c := redisSource(r)
-			c.TLS = test.tls
-			c.Port, _ = strconv.Atoi(port)
+			c.TLS, c.Port = test.tls, r.SecurePort
 			s := open(t, c)
 			err := s.Query(t.Context(), query("PING"), ignore)
 			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, new(*sources.ConnectError)) || !strings.Contains(err.Error(), test.want)) {
@@ -106,8 +96,7 @@ func TestRedisTLS(t *testing.T) {
 	t.Run("files are read again", func(t *testing.T) {
 		r.Exec(t, "CONFIG SET tls-auth-clients no")
 		c := redisSource(r)
-		c.TLS = config.TLS{Mode: "verify-ca", CAFile: tempFile(t, []byte("soon"))}
-		c.Port, _ = strconv.Atoi(port)
+		c.TLS, c.Port = config.TLS{Mode: "verify-ca", CAFile: tempFile(t, []byte("soon"))}, r.SecurePort
 		now := time.Now()
 		s, err := sources.OpenRedis(c, func() time.Time { return now })
 		if err != nil {

@@ -23,7 +23,7 @@ var nestedMaps = "%1\r\n+a\r\n" + strings.Repeat("%99999\r\n", 8000)
 // A server that lies as it is greeted costs no memory.
 func TestRedisGreetingIsCheap(t *testing.T) {
 	l := fakeServer(t, func(c net.Conn) { fmt.Fprint(c, nestedMaps); swallow(c) })
-	s := open(t, through(t, config.Source{Name: "cache", Type: config.TypeRedis, Timeout: 5 * time.Second}, l))
+	s := open(t, through(t, config.Source{Name: "cache", Type: config.TypeRedis, Timeout: 30 * time.Second}, l))
 	allocated := wantLittleMemory(t)
 	err := answered(t, s, query("PING"), ignore)
 	allocated()
@@ -35,6 +35,7 @@ func TestRedisGreetingIsCheap(t *testing.T) {
 // An address or a Sentinel that takes connections and says nothing leaves the
 // others their part of the time.
 func TestRedisFailsOverSilence(t *testing.T) {
+	t.Parallel()
 	silent := fakeServer(t, swallow).Addr().String()
 	r := servers.Redis(t)
 	sentinel := servers.Sentinel(t, "main", r)
@@ -43,8 +44,9 @@ func TestRedisFailsOverSilence(t *testing.T) {
 		"Sentinel": func(c *config.Source) { c.Addresses, c.SentinelMaster = []string{silent, sentinel.Addr()}, "main" },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for half of the time
 			c := redisSource(r)
-			c.Host, c.Port, c.Timeout = "", 0, time.Second
+			c.Host, c.Port = "", 0
 			change(&c)
 			if got := read(t, open(t, c), "PING"); !cmp.Equal(got, []string{"PONG"}) {
 				t.Errorf("%q", got)
@@ -55,8 +57,9 @@ func TestRedisFailsOverSilence(t *testing.T) {
 
 // A server that never answers is told of in words that say what to look at.
 func TestRedisSilence(t *testing.T) {
+	t.Parallel()
 	first, second := fakeServer(t, swallow).Addr().String(), fakeServer(t, swallow).Addr().String()
-	c := config.Source{Name: "cache", Type: config.TypeRedis, Addresses: []string{first, second}, Timeout: 200 * time.Millisecond}
+	c := config.Source{Name: "cache", Type: config.TypeRedis, Addresses: []string{first, second}, Timeout: 10 * time.Second}
 	err := open(t, c).Query(t.Context(), query("PING"), ignore)
 	if err == nil {
 		t.Fatal("no error")
@@ -74,7 +77,7 @@ func TestRedisSilence(t *testing.T) {
 // What a server says before it hangs up is the error.
 func TestRedisLastWords(t *testing.T) {
 	l := fakeServer(t, func(c net.Conn) { fmt.Fprint(c, "-DENIED Redis is running in protected mode\r\n") })
-	err := open(t, through(t, config.Source{Name: "cache", Type: config.TypeRedis, Timeout: 5 * time.Second}, l)).Ping(t.Context())
+	err := open(t, through(t, config.Source{Name: "cache", Type: config.TypeRedis, Timeout: 30 * time.Second}, l)).Ping(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "DENIED Redis is running in protected mode, and hung up") {
 		t.Errorf("error is %v", err)
 	}
@@ -93,7 +96,7 @@ func TestRedisCommandThatWaits(t *testing.T) {
 			fmt.Fprint(c, answer)
 		}
 	})
-	s := open(t, through(t, config.Source{Name: "cache", Type: config.TypeRedis, Timeout: 5 * time.Second}, l))
+	s := open(t, through(t, config.Source{Name: "cache", Type: config.TypeRedis, Timeout: 30 * time.Second}, l))
 	if err := s.Query(t.Context(), query("MOD.WAIT 7"), ignore); err == nil || !strings.Contains(err.Error(), "MOD.WAIT is not run: it waits") {
 		t.Errorf("error is %v", err)
 	}
@@ -142,14 +145,23 @@ func TestRedisCountsOneFailedLogin(t *testing.T) {
 // A query that has timed out says so, even if its caller has lost patience
 // before its script was killed.
 func TestRedisTimeoutOutlivesTheCaller(t *testing.T) {
-	r := servers.Redis(t, "busy-reply-threshold 700")
-	s := open(t, redisSource(r))
-	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	t.Parallel()
+	r := servers.Redis(t, "busy-reply-threshold 4000") // and so the script lives
+	p := startProxy(t, r.Addr())
+	s := open(t, through(t, redisSource(r), p))
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	q := query(`EVAL_RO "while true do end" 0`)
 	q.Timeout = 100 * time.Millisecond
-	if err := s.Query(ctx, q, ignore); err == nil || !strings.Contains(err.Error(), "timed out after 100ms") || ctx.Err() == nil {
-		t.Errorf("error is %v, of the caller %v", err, ctx.Err())
+	done := make(chan error, 1)
+	go func() { done <- s.Query(ctx, q, ignore) }()
+	servers.Eventually(t, "the query has timed out, and its end is connected for", func() bool {
+		_, dials := p.counts()
+		return dials == 2
+	})
+	cancel()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "timed out after 100ms") {
+		t.Errorf("error is %v", err)
 	}
 	servers.Eventually(t, "the script is killed", func() bool { return r.Running(t) == 0 })
 }
@@ -160,20 +172,18 @@ func TestRedisPausedInScript(t *testing.T) {
 	t.Parallel()
 	r := servers.Redis(t, "busy-reply-threshold 100")
 	s := open(t, redisSource(r))
-	ctx, cancel := context.WithTimeout(t.Context(), scriptPatience)
+	q := query(`EVAL_RO "while true do end" 0`)
+	q.Timeout = 5 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), q.Timeout+scriptPatience)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() {
-		q := query(`EVAL_RO "while true do end" 0`)
-		q.Timeout = time.Second
-		done <- s.Query(ctx, q, ignore)
-	}()
+	go func() { done <- s.Query(ctx, q, ignore) }()
 	servers.Eventually(t, "the script runs", func() bool { return r.Running(t) > 0 })
 	if err := r.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	err := <-done
-	if err == nil || !strings.Contains(err.Error(), "timed out after 1s") || ctx.Err() != nil {
+	if err == nil || !strings.Contains(err.Error(), "timed out after 5s") || ctx.Err() != nil {
 		t.Errorf("error is %v, of the caller %v", err, ctx.Err())
 	}
 	if err := r.Resume(); err != nil {
