@@ -8,15 +8,17 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
 // appendUntilKilled is the test binary as an appender: it prints the total of
-// samples after each append that returned.
+// samples after each append that returned. The lines are long, so that the pipe
+// has room for few: an appender is not far ahead of a test that is kept waiting.
 func appendUntilKilled(path string) {
 	now := time.Now()
-	l, err := Open(context.Background(), Options{Path: path, SegmentBytes: 64 << 10}, now)
+	l, err := Open(context.Background(), Options{Path: path, SegmentBytes: 64 << 10, MinFree: -1}, now)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -29,7 +31,7 @@ func appendUntilKilled(path string) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(l.Stats().Appended.Samples)
+		fmt.Printf("%1000d\n", l.Stats().Appended.Samples)
 	}
 }
 
@@ -52,7 +54,7 @@ func TestKill(t *testing.T) {
 		var acknowledged uint64
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
-			if acknowledged, err = strconv.ParseUint(lines.Text(), 10, 64); err != nil {
+			if acknowledged, err = strconv.ParseUint(strings.TrimSpace(lines.Text()), 10, 64); err != nil {
 				t.Fatal(err)
 			}
 			if n == appends {

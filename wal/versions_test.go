@@ -52,7 +52,7 @@ func (i *installation) start(version uint32) {
 	i.t.Helper()
 	i.stop()
 	var err error
-	o := wal.Options{Path: i.path, SegmentAge: 2 * time.Second, Sync: wal.SyncNever}
+	o := wal.Options{Path: i.path, SegmentAge: 2 * time.Second, MinFree: -1, Sync: wal.SyncNever}
 	if i.log, err = wal.Open(i.t.Context(), o.WithVersion(version), i.now); err != nil {
 		i.t.Fatal(err)
 	}
