@@ -229,6 +229,9 @@ func TestFiles(t *testing.T) {
 	leftOver := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|no` + `lint)\b`)
 	for _, name := range files(t) {
 		content, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // tests of other packages run beside this one
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,6 +340,8 @@ func files(t *testing.T) []string {
 	var names []string
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && name != ".":
+			return nil // gone since it was listed
 		case err != nil:
 			return err
 		case d.IsDir() && slices.Contains([]string{".git", "bin", "data"}, name):
