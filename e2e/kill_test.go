@@ -62,6 +62,9 @@ func kill9(t *testing.T, random *rand.Rand, protocol receiver.Message) {
 		a := start(t, watch)
 		if l == nil {
 			l = follow(t, watch.storage)
+			eventually(t, "something to account for", func() error {
+				return atLeast(sum(a.metrics(t), "sql2metrics_remote_write_samples_appended_total"), 1)
+			})
 		}
 		time.Sleep(time.Duration(random.Int64N(int64(700 * time.Millisecond))))
 		r.Behave(lives[i%len(lives)][1])
