@@ -105,6 +105,7 @@ func TestAccumulatePostgres(t *testing.T) {
 	// Another text is another query: it counts all rows anew, and says so.
 	watch.config = strings.ReplaceAll(watch.config, "ORDER BY id", "ORDER BY 1")
 	a = start(t, watch)
+	eventually(t, "the metric that begins again in the log", func() error { return a.hasLogged("a metric begins again") })
 	if line := a.logged("a metric begins again"); line["metric"] != "by_id" || line["source"] != "shop" {
 		t.Errorf("logged %v", line)
 	}
