@@ -52,7 +52,7 @@ type jobs struct {
 }
 
 func startJobs(t *testing.T) *jobs {
-	j := &jobs{address: "127.0.0.1:0"}
+	j := &jobs{address: receiver.HoldPort(t)}
 	j.start(t)
 	t.Cleanup(j.stop)
 	return j
@@ -64,7 +64,6 @@ func (j *jobs) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.address = l.Addr().String()
 	server, ended := &http.Server{Handler: j}, make(chan struct{})
 	j.server, j.ended = server, ended
 	go func() {
@@ -149,9 +148,7 @@ func TestHTTPJSON(t *testing.T) {
 		`{__name__="jobs_api_status", instance="jobs", job="http_json"}`: 200,
 		`{__name__="up", instance="jobs", job="http_json"}`:              1,
 	})
-	if err := a.shows("jobs 2\n"); err != nil {
-		t.Error(err)
-	}
+	eventually(t, "the jobs on the page", func() error { return a.shows("jobs 2\n") })
 
 	for range 3 {
 		a.kill()
@@ -171,9 +168,7 @@ func TestHTTPJSON(t *testing.T) {
 	if status, answer := a.post(t, "/-/reload"); status != http.StatusOK {
 		t.Fatalf("the reload answers %d: %s", status, answer)
 	}
-	if err := a.shows("# HELP job_done_total Second.\n"); err != nil {
-		t.Error(err)
-	}
+	eventually(t, "the new help on the page", func() error { return a.shows("# HELP job_done_total Second.\n") })
 	grows()
 	checkBooks(t, a)
 	a.stop(t)
