@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,16 +105,18 @@ func TestTypes(t *testing.T) {
 		eventually(t, native, func() error { return atLeast(len(r.Query(t, native, time.Now())), 1) })
 	}
 
-	one := func(t *testing.T, promQL string) float64 {
+	one := func(t *testing.T, promQL string) (value float64) {
 		t.Helper()
-		got := r.Query(t, promQL, time.Now())
-		for _, v := range got {
-			if len(got) == 1 {
-				return v
+		// There is none after a run that took too long.
+		eventually(t, promQL, func() error {
+			got := slices.Collect(maps.Values(r.Query(t, promQL, time.Now())))
+			if len(got) != 1 {
+				return fmt.Errorf("want one value, got %v", got)
 			}
-		}
-		t.Fatalf("%s: want one value, got %v", promQL, got)
-		return 0
+			value = got[0]
+			return nil
+		})
+		return value
 	}
 	// Prometheus interpolates: the ninth of ten observations is at the upper end
 	// of the bucket from 0.2 to 0.4.
@@ -161,7 +166,7 @@ func TestTypes(t *testing.T) {
 		}
 	})
 	t.Run("metadata", func(t *testing.T) { checkTypesMetadata(t, r) })
-	t.Run("page", func(t *testing.T) { checkTypesPage(t, a) })
+	t.Run("page", func(t *testing.T) { eventually(t, "the types", func() error { return checkTypesPage(a) }) })
 	a.stop(t)
 }
 
@@ -195,15 +200,16 @@ func checkTypesMetadata(t *testing.T, r *receiver.Receiver) {
 	}
 }
 
-// checkTypesPage has Prometheus parse the local page.
-func checkTypesPage(t *testing.T, a *agent) {
+// checkTypesPage has Prometheus parse the local page. What a run that took too
+// long would have shown is missing there.
+func checkTypesPage(a *agent) error {
 	body, err := a.get("/metrics")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	p, err := textparse.New(body, "text/plain; version=0.0.4", labels.NewSymbolTable(), textparse.ParserOptions{})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	want := map[string]model.MetricType{
 		"by_rows_seconds": model.MetricTypeHistogram, "by_single_rows_seconds": model.MetricTypeHistogram,
@@ -226,6 +232,7 @@ func checkTypesPage(t *testing.T, a *agent) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+		return errors.New(diff)
 	}
+	return nil
 }
