@@ -166,18 +166,19 @@ func (app *application) command(t *testing.T, statements, hold string) *exec.Cmd
 	return cmd
 }
 
-// testBinary is a copy of the running binary that every user may start.
+// testBinary is a copy of the running binary that every user may start. Another
+// process makes it: a file that this one has open for writing is so in a child
+// just forked, too, and nobody can start it until that child is another program.
 var testBinary = sync.OnceValues(func() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	content, err := os.ReadFile(self)
-	if err != nil {
-		return "", err
-	}
 	path := filepath.Join(buildFolder(), "application")
-	return path, os.WriteFile(path, content, 0o755)
+	if out, err := exec.Command("install", "-m", "755", self, path).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("copy the test binary: %w\n%s", err, out)
+	}
+	return path, nil
 })
 
 // runApplication is what the test binary does instead of tests when it is
