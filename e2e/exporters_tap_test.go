@@ -62,15 +62,16 @@ func (p *tap) keep(res *http.Response) error {
 	return nil
 }
 
-// page returns the page that an exporter gave within the second after a
-// scrape's time.
-func (p *tap) page(from string, scrape int64) (tapped, bool) {
+// since returns the pages that an exporter gave at a scrape's time and later,
+// the one of the scrape among them: it comes before its samples.
+func (p *tap) since(from string, scrape int64) []tapped {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, page := range p.pages[from] {
-		if after := page.at.UnixMilli() - scrape; after >= 0 && after < 1000 {
-			return page, true
+	pages := p.pages[from]
+	for i, page := range pages {
+		if page.at.UnixMilli() >= scrape {
+			return pages[i:len(pages):len(pages)]
 		}
 	}
-	return tapped{}, false
+	return nil
 }
