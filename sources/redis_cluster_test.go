@@ -162,8 +162,13 @@ func TestRedisSentinel(t *testing.T) {
 	named := func() bool {
 		return fmt.Sprint(sentinel.Do(t, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")) == fmt.Sprintf("[%s %d]", replica.Host, replica.Port)
 	}
-	for end := time.Now().Add(2 * time.Minute); !named() && time.Now().Before(end); {
-		time.Sleep(100 * time.Millisecond)
+	end := time.After(2 * time.Minute)
+	for tick := time.Tick(100 * time.Millisecond); !named(); {
+		select {
+		case <-tick:
+		case <-end:
+			t.Fatal("the Sentinel names no new master")
+		}
 	}
 	servers.Eventually(t, "the source follows to the new master", func() bool {
 		var got string
