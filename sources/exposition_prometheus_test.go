@@ -59,8 +59,8 @@ func TestExpositionAsksAsPrometheus(t *testing.T) {
 	theirs := askedByPrometheus(t, scrapes, len(cases))
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			ours := http.Header{}
-			e := openExposition(t, serve(t, func(_ http.ResponseWriter, r *http.Request) { ours = r.Header.Clone() }), time.Minute)
+			asked := make(chan http.Header, 1)
+			e := openExposition(t, serve(t, func(_ http.ResponseWriter, r *http.Request) { asked <- r.Header.Clone() }), time.Minute)
 			e.source.Scrape, e.source.Timeout = c.source, time.Second
 			if c.timeout != 0 {
 				e.source.Timeout = c.timeout
@@ -70,9 +70,11 @@ func TestExpositionAsksAsPrometheus(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer e.Close()
+			e.source.Timeout = time.Minute // which goes by its clock, and not by what it has told the target
 			if _, _, err := e.Scrape(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			ours := <-asked
 			want := theirs[name].Clone()
 			if !strings.HasPrefix(want.Get("User-Agent"), "Prometheus/") || !strings.HasPrefix(ours.Get("User-Agent"), "sql2metrics/") {
 				t.Errorf("asked as %q, Prometheus as %q", ours.Get("User-Agent"), want.Get("User-Agent"))

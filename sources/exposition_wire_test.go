@@ -23,6 +23,7 @@ import (
 	promconfig "github.com/prometheus/common/config"
 
 	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
 	"sql2metrics/sources"
 )
 
@@ -207,12 +208,18 @@ func TestExpositionEndsSlowPages(t *testing.T) {
 					_, err = io.WriteString(conn, "x")
 				}
 			}))
-			s.Timeout = 100 * time.Millisecond
-			_, _, err := openScraped(t, s).Scrape(t.Context())
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("got %v, want %q", err, c.says)
+			late := strings.Contains(c.says, "within")
+			var err error
+			sources.Patiently(100*time.Millisecond, func(timeout time.Duration) (tooEarly bool) {
+				s.Timeout = timeout
+				_, _, err = openScraped(t, s).Scrape(t.Context())
+				return errors.Is(err, context.DeadlineExceeded) && (!late || errors.As(err, new(*sources.ConnectError)))
+			})
+			says := strings.Replace(c.says, "100ms", s.Timeout.String(), 1)
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("got %v, want %q", err, says)
 			}
-			if strings.Contains(c.says, "within") != errors.Is(err, context.DeadlineExceeded) {
+			if late != errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%v is of the wrong kind", err)
 			}
 		})
@@ -272,7 +279,9 @@ func TestExpositionKeepsNoLargeBuffer(t *testing.T) {
 }
 
 // TestExpositionDialsOnce: a scrape of what is dead costs one connection, one
-// of what lives none, and nothing stays behind.
+// of what lives none, and nothing stays behind. On a busy machine one or two more
+// are taken: net/http does not keep a connection of which it does not know soon
+// after the answer that the request was written.
 func TestExpositionDialsOnce(t *testing.T) {
 	const page = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na 1\n"
 	for name, c := range map[string]struct {
@@ -280,8 +289,8 @@ func TestExpositionDialsOnce(t *testing.T) {
 		dials int64
 	}{
 		"hangs up":   {func(net.Conn) {}, 10},
-		"says no":    {func(c net.Conn) { keepAnswering(c, "HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nbusy") }, 1},
-		"is alive":   {func(c net.Conn) { keepAnswering(c, page) }, 1},
+		"says no":    {func(c net.Conn) { keepAnswering(c, "HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nbusy") }, 3},
+		"is alive":   {func(c net.Conn) { keepAnswering(c, page) }, 3},
 		"asks once":  {func(c net.Conn) { _, _ = http.ReadRequest(bufio.NewReader(c)); _, _ = io.WriteString(c, page) }, 10},
 		"is garbage": {func(c net.Conn) { _, _ = io.WriteString(c, "garbage\r\n") }, 10},
 	} {
@@ -297,7 +306,7 @@ func TestExpositionDialsOnce(t *testing.T) {
 				_, _, _ = e.Scrape(t.Context())
 			}
 			if got := dials.Load(); got > c.dials {
-				t.Errorf("10 scrapes took %d connections, want %d", got, c.dials)
+				t.Errorf("10 scrapes took %d connections, want %d at most", got, c.dials)
 			}
 			_ = e.Close()
 			for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines; {
@@ -328,9 +337,9 @@ func TestExpositionFindsHostAgain(t *testing.T) {
 			t.Errorf("a host that swallows everything: %v", err)
 		}
 	}
-	if more := runtime.NumGoroutine() - goroutines; more > 3 {
-		t.Errorf("10 scrapes left %d goroutines", more)
-	}
+	servers.Eventually(t, "10 scrapes leave one dial, of three goroutines", func() bool {
+		return runtime.NumGoroutine() <= goroutines+3
+	})
 	for _, c := range fill {
 		_ = c.Close()
 	}
@@ -361,7 +370,8 @@ func TestExpositionFindsHostAgain(t *testing.T) {
 }
 
 // fillQueue fills the queue of a listener, so that the kernel drops who comes
-// next. It returns what fills it.
+// next. It returns what fills it. One dial that takes too long may be one that
+// the machine had no time for.
 func fillQueue(t *testing.T, l *net.TCPListener) (fill []net.Conn) {
 	t.Helper()
 	raw, err := l.SyscallConn()
@@ -372,12 +382,13 @@ func fillQueue(t *testing.T, l *net.TCPListener) (fill []net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
+	for dropped := 0; len(fill) < 100; {
 		c, err := net.DialTimeout("tcp", l.Addr().String(), 50*time.Millisecond)
-		if err != nil {
+		if err == nil {
+			fill, dropped = append(fill, c), 0
+		} else if dropped++; dropped == 5 {
 			return fill
 		}
-		fill = append(fill, c)
 	}
 	t.Fatal("the queue does not fill")
 	return nil

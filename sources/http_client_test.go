@@ -186,17 +186,18 @@ func TestExpositionOAuth2(t *testing.T) {
 		"not there": {nil, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(c.endpoint)
-			defer server.Close()
-			if c.endpoint == nil {
-				server.Close()
+			endpoint := "http://" + sources.NobodyListens(t)
+			if c.endpoint != nil {
+				server := httptest.NewServer(c.endpoint)
+				defer server.Close()
+				endpoint = server.URL
 			}
 			s := scraped(t, target.URL)
 			if name == "hangs" {
 				s.Timeout = 100 * time.Millisecond
 			}
 			s.HTTP.OAuth2 = &promconfig.OAuth2{
-				ClientID: "mon", ClientSecret: secret, TokenURL: server.URL + "/token?key=" + secret,
+				ClientID: "mon", ClientSecret: secret, TokenURL: endpoint + "/token?key=" + secret,
 			}
 			e := openScraped(t, s)
 			for range 2 {
@@ -257,8 +258,7 @@ func TestExpositionThroughProxy(t *testing.T) {
 		_, _ = io.Copy(from, to)
 	}))
 	defer proxy.Close()
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	gone := sources.NobodyListens(t)
 	login := func(address, password string) *url.URL {
 		u, err := url.Parse(address)
 		if err != nil {
@@ -278,9 +278,9 @@ func TestExpositionThroughProxy(t *testing.T) {
 		"CONNECT":           {secure.URL, login(proxy.URL, secret), "login ", "", false},
 		"HTTP, wrong":       {target.URL, login(proxy.URL, "wrong"), "", "407 Proxy Authentication Required: write the proxy's login in proxy_url", false},
 		"CONNECT, wrong":    {secure.URL, login(proxy.URL, "wrong"), "", "Proxy Authentication Required", true},
-		"HTTP, no proxy":    {target.URL, login(gone.URL, secret), "", "proxyconnect tcp: dial tcp", true},
-		"CONNECT, no proxy": {secure.URL, login(gone.URL, secret), "", "proxyconnect tcp: dial tcp", true},
-		"CONNECT, nowhere":  {"https://" + strings.TrimPrefix(gone.URL, "http://"), login(proxy.URL, secret), "", "Bad Gateway", true},
+		"HTTP, no proxy":    {target.URL, login("http://"+gone, secret), "", "proxyconnect tcp: dial tcp", true},
+		"CONNECT, no proxy": {secure.URL, login("http://"+gone, secret), "", "proxyconnect tcp: dial tcp", true},
+		"CONNECT, nowhere":  {"https://" + gone, login(proxy.URL, secret), "", "Bad Gateway", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := scraped(t, c.target)
@@ -320,7 +320,7 @@ func TestHTTPHeadWithBody(t *testing.T) {
 	defer log.SetOutput(usual)
 	s := open(t, apiAt(t, "http://"+l.Addr().String()))
 	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
 	<-ended
 	log.SetOutput(usual)

@@ -2,7 +2,9 @@ package sources_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,8 +36,15 @@ type api struct {
 
 func startAPI(t testing.TB) *api {
 	t.Helper()
-	a := &api{address: "127.0.0.1:0", conns: map[net.Conn]bool{}, arrays: map[string][]byte{}, kept: []string{"1", "2"}}
-	if err := a.start(); err != nil {
+	a := &api{conns: map[net.Conn]bool{}, arrays: map[string][]byte{}, kept: []string{"1", "2"}}
+	// While the server is stopped nobody else may get its port, so that it is none
+	// of those that the system hands out.
+	err := errors.New("no port was tried")
+	for tries := 0; err != nil && tries < 100; tries++ {
+		a.address = fmt.Sprintf("127.0.0.1:%d", 10000+rand.N(22000))
+		err = a.start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = a.kill() })
