@@ -175,7 +175,7 @@ func TestClickHouseRevisions(t *testing.T) {
 					chproto.ServerCodeEndOfStream.Encode(b)
 				})
 			})
-			c := through(t, config.Source{Name: "ch", Type: config.TypeClickHouse, User: "u", Compression: "none", MaxConnections: 1, Timeout: 5 * time.Second}, l)
+			c := through(t, config.Source{Name: "ch", Type: config.TypeClickHouse, User: "u", Compression: "none", MaxConnections: 1, Timeout: 30 * time.Second}, l)
 			s := open(t, c)
 			for range 2 {
 				if got := strings.Join(read(t, s, "SELECT n"), ","); got != "1,2" {
@@ -256,7 +256,7 @@ func TestClickHouseDSN(t *testing.T) {
 		"tcp://127.0.0.1:1," + ch.Addr() + "?username=reader2&password=p%40ss%3A%2F%3F%23%25&database=system",
 		"http://reader2:p%40ss%3A%2F%3F%23%25@" + net.JoinHostPort(ch.Host, strconv.Itoa(ch.HTTPPort)) + "/system",
 	} {
-		s := open(t, config.Source{Name: "ch", Type: config.TypeClickHouse, DSN: config.NewSecret(dsn), MaxConnections: 1, Timeout: 5 * time.Second})
+		s := open(t, config.Source{Name: "ch", Type: config.TypeClickHouse, DSN: config.NewSecret(dsn), MaxConnections: 1, Timeout: 30 * time.Second})
 		if got := read(t, s, "SELECT currentDatabase(), dummy FROM one"); len(got) != 1 || got[0] != "system|0" {
 			t.Errorf("%v", got)
 		}

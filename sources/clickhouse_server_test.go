@@ -57,7 +57,7 @@ func TestClickHouseKillsWhatOutlives(t *testing.T) {
 	})
 	t.Cleanup(func() { close(ended) })
 	c := through(t, readerSource(ch, config.ProtocolNative), deaf)
-	c.MaxConnections = 1
+	c.MaxConnections, c.Timeout = 1, 30*time.Second
 	s := open(t, c)
 	q := query("SELECT number FROM system.numbers WHERE number + 1 = 0")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -107,7 +107,7 @@ func TestClickHouseThatNeverEnds(t *testing.T) {
 					}
 				})
 			})
-			c := through(t, config.Source{Name: "ch", Type: config.TypeClickHouse, User: "u", Compression: "none", MaxConnections: 1, Timeout: 5 * time.Second}, l)
+			c := through(t, config.Source{Name: "ch", Type: config.TypeClickHouse, User: "u", Compression: "none", MaxConnections: 1, Timeout: 30 * time.Second}, l)
 			s := open(t, c)
 			q := query("SELECT n")
 			q.Timeout = 100 * time.Millisecond
@@ -133,11 +133,12 @@ func TestClickHouseThatNeverEnds(t *testing.T) {
 // login is not answered by asking the next.
 func TestClickHouseFailover(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, ch *servers.ClickHouse, protocol config.SourceProtocol) {
+		t.Parallel() // half of the time goes to the one that says nothing
 		c := chSource(ch, protocol, "reader0")
 		live := startProxy(t, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 		silent := fakeServer(t, swallow)
 		closing := fakeServer(t, func(net.Conn) {})
-		c.Host, c.Port, c.Timeout = "", 0, 2*time.Second
+		c.Host, c.Port = "", 0
 		c.Addresses = []string{"127.0.0.1:1", closing.Addr().String(), silent.Addr().String(), live.Addr().String()}
 		s := open(t, c)
 		if got := read(t, s, "SELECT 1"); !cmp.Equal(got, []string{"1"}) {
