@@ -74,7 +74,7 @@ func privateRedis(t testing.TB) private {
 		row: "PING",
 		// The server looks at the time, and may say that it is busy, each 100,000
 		// instructions.
-		nap:  `EVAL_RO "for i = 1, 100 do string.rep('x', 100000) end" 0`,
+		nap:  `EVAL_RO "for i = 1, 100 do string.rep('x', 200) end" 0`,
 		slow: `EVAL_RO "while true do end" 0`,
 		setPassword: func(t testing.TB, password string) {
 			r.Do(t, "ACL", "SETUSER", "reader", "resetpass", ">"+password)
