@@ -130,7 +130,7 @@ func open(t *testing.T) sources.Source {
 }
 
 func query(sql string) config.Query {
-	return config.Query{Name: "q", SQL: sql, Timeout: 2100 * time.Millisecond}
+	return config.Query{Name: "q", SQL: sql, Timeout: 30100 * time.Millisecond}
 }
 
 // types are what a current engine has, with the kind and the label that a cell
@@ -303,7 +303,7 @@ func TestSettings(t *testing.T) {
 		}
 		return nil
 	})
-	want := []string{"2.1", "8", "break", strconv.Itoa(128 << 20), "1", "sql2metrics source=chdb query=q"}
+	want := []string{"30.1", "8", "break", strconv.Itoa(128 << 20), "1", "sql2metrics source=chdb query=q"}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(err, diff)
 	}
