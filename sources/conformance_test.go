@@ -100,6 +100,14 @@ func query(sql string) config.Query {
 	return config.Query{Name: "q", Collector: sql, SQL: sql, Timeout: 30 * time.Second}
 }
 
+// unending is a query that ends when it is stopped, and not by itself while a
+// test waits for that.
+func unending(sql string) config.Query {
+	q := query(sql)
+	q.Timeout = time.Hour
+	return q
+}
+
 // read returns the result of sql, a line per row, values as labels.
 func read(t testing.TB, s sources.Source, sql string) []string {
 	t.Helper()
@@ -254,7 +262,7 @@ func TestCancelReachesServer(t *testing.T) {
 				done := make(chan error)
 				started := make(chan struct{}, 2)
 				go func() {
-					done <- s.Query(ctx, query(sql), func(*sources.Row) error { started <- struct{}{}; return nil })
+					done <- s.Query(ctx, unending(sql), func(*sources.Row) error { started <- struct{}{}; return nil })
 				}()
 				switch {
 				case sql == d.slowRows && !d.held:
@@ -372,12 +380,16 @@ func TestCloseEndsQueries(t *testing.T) {
 		done := make(chan error)
 		started := make(chan struct{}, 2)
 		go func() {
-			done <- s.Query(t.Context(), query(d.slowRows), func(*sources.Row) error { started <- struct{}{}; return nil })
+			done <- s.Query(t.Context(), unending(d.slowRows), func(*sources.Row) error { started <- struct{}{}; return nil })
 		}()
 		if d.held {
 			servers.Eventually(t, "the query runs", func() bool { return d.running(t) > 0 })
 		} else {
-			<-started
+			select {
+			case <-started:
+			case err := <-done:
+				t.Fatalf("no row came: %v", err)
+			}
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
