@@ -200,8 +200,14 @@ func (a *agent) metrics(t testing.TB) map[string]float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return samplesOf(t, string(body))
+}
+
+// samplesOf returns the samples of a page by series, as they are printed.
+func samplesOf(t testing.TB, page string) map[string]float64 {
+	t.Helper()
 	all := map[string]float64{}
-	for line := range strings.Lines(string(body)) {
+	for line := range strings.Lines(page) {
 		series, value, ok := cutLast(strings.TrimSpace(line), " ")
 		if strings.HasPrefix(line, "#") || !ok {
 			continue

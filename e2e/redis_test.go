@@ -144,7 +144,7 @@ func TestRedisRegions(t *testing.T) {
 	if pages := <-watched; pages == 0 {
 		t.Error("no page was looked at")
 	}
-	checkRuns(t, a)
+	checkRuns(t, a.metrics(t))
 	a.stop(t)
 
 	series := r.Samples(t, `{__name__="lct_online_count_redis"}`)

@@ -195,7 +195,7 @@ func TestOneNameFromThreeSources(t *testing.T) {
 		}
 		return nil
 	})
-	checkRuns(t, a)
+	checkRuns(t, a.metrics(t))
 	a.stop(t)
 
 	stale := map[string]int{}
