@@ -24,11 +24,13 @@ func TestHTTPJSONEndsAmongRows(t *testing.T) {
 	query := func(ctx context.Context, s sources.Source, timeout time.Duration, first func()) (rows int, err error) {
 		q := ask("GET", "hits", "n")
 		q.Timeout = timeout
+		pace := time.NewTicker(time.Millisecond)
+		defer pace.Stop()
 		err = s.Query(ctx, q, func(*sources.Row) error {
 			if rows++; rows == 1 {
 				first()
 			} else if rows%10 == 0 {
-				time.Sleep(time.Millisecond)
+				<-pace.C
 			}
 			return nil
 		})
