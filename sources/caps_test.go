@@ -142,7 +142,12 @@ func TestRefusedLoginsAreNotRepeated(t *testing.T) {
 		c := through(t, d.config, p)
 		c.MaxConnections = 5
 		c.User, c.Password, c.PasswordFile = "nobody", config.Secret{}, tempFile(t, []byte("guess"))
-		s := open(t, c)
+		now := time.Now() // the pause lasts
+		s, err := sources.OpenAt(c, func() time.Time { return now })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
 		for want := 1; want <= 3; want++ {
 			var callers sync.WaitGroup
 			for range 20 {

@@ -23,7 +23,7 @@ func TestPostgresConnectionIsReplacedByAge(t *testing.T) {
 	now := time.Unix(1000, 0)
 	c := pgSource(shared.Get(t))
 	c.MaxConnections, c.MaxConnectionLifetime = 1, 30*time.Minute
-	s, err := sources.OpenPostgres(c, func() time.Time { return now })
+	s, err := sources.OpenAt(c, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
