@@ -98,13 +98,16 @@ func TestPasswordCommandEnds(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			done := make(chan error, 1)
+			go func() {
+				_, err := sources.Password(ctx, config.Source{PasswordCommand: []string{"sh", "-c", test.script, started}, Timeout: test.limit})
+				done <- err
+			}()
 			if test.cancel {
-				go func() {
-					servers.Eventually(t, "the command runs", func() bool { return pid() != 0 })
-					cancel()
-				}()
+				servers.Eventually(t, "the command runs", func() bool { return pid() != 0 })
+				cancel()
 			}
-			_, err := sources.Password(ctx, config.Source{PasswordCommand: []string{"sh", "-c", test.script, started}, Timeout: test.limit})
+			err := <-done
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v", err)
 			}
