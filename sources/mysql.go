@@ -101,12 +101,12 @@ func (m *mysqlServer) run(ctx context.Context, c *mysqlConn, q config.Query, eac
 			err = context.Cause(ctx)
 		}
 	}
-	err = asTimeout(ctx, q.Timeout, c.explain(err))
 	if q.Timeout > 0 && took >= q.Timeout && ctx.Err() == nil && (err == nil || overLimit(err)) {
 		// And so they do with the server's time limit.
 		return &timeoutError{q.Timeout}
 	}
-	return err
+	// ctx is asked last: it may end at any moment.
+	return asTimeout(ctx, q.Timeout, c.explain(err))
 }
 
 // kill has the server end what runs on c, until left is closed. What it cannot
