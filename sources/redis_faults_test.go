@@ -124,7 +124,12 @@ func TestRedisCountsOneFailedLogin(t *testing.T) {
 			if test.password != "" {
 				c.Password = config.NewSecret(test.password)
 			}
-			s := open(t, c)
+			now := time.Now() // the pause after a refused login lasts
+			s, err := sources.OpenRedis(c, func() time.Time { return now })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
 			for range 5 {
 				err := s.Query(t.Context(), query("PING"), ignore)
 				if err == nil || !strings.Contains(err.Error(), test.code) || !strings.Contains(err.Error(), "check user and password") {
