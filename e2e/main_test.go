@@ -66,7 +66,7 @@ func raceEnabled() bool {
 
 // patience is how long a condition of real processes may take to come true. It
 // is no claim about speed: it only ends a test that would hang.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // eventually waits until check returns nil.
 func eventually(t testing.TB, what string, check func() error) {
