@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // countedRows returns how often the row of each id was counted, where each row has a
@@ -79,7 +80,9 @@ func TestAccumulateOverlapModel(t *testing.T) {
 		step := 0
 		run := func() {
 			step++
-			r.step(step)
+			r.now = t0.Add(time.Duration(step) * time.Second)
+			_ = r.Step(t.Context(), r.now)
+			addsUp(t, r.metrics)
 		}
 		for range 120 {
 			// Else the tick is quiet, as most are on the way to the newest row.
