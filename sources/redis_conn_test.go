@@ -98,7 +98,7 @@ func TestRedisTLS(t *testing.T) {
 		c := redisSource(r)
 		c.TLS, c.Port = config.TLS{Mode: "verify-ca", CAFile: tempFile(t, []byte("soon"))}, r.SecurePort
 		now := time.Now()
-		s, err := sources.OpenRedis(c, func() time.Time { return now })
+		s, err := sources.OpenAt(c, func() time.Time { return now })
 		if err != nil {
 			t.Fatal(err)
 		}

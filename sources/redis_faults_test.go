@@ -125,7 +125,7 @@ func TestRedisCountsOneFailedLogin(t *testing.T) {
 				c.Password = config.NewSecret(test.password)
 			}
 			now := time.Now() // the pause after a refused login lasts
-			s, err := sources.OpenRedis(c, func() time.Time { return now })
+			s, err := sources.OpenAt(c, func() time.Time { return now })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,6 +154,7 @@ func TestRedisTimeoutOutlivesTheCaller(t *testing.T) {
 	r := servers.Redis(t, "busy-reply-threshold 4000") // and so the script lives
 	p := startProxy(t, r.Addr())
 	s := open(t, through(t, redisSource(r), p))
+	table(t, s, "EVAL_RO 'return 1' 0") // so that the time goes to the script alone
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	q := query(`EVAL_RO "while true do end" 0`)
