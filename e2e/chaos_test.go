@@ -155,7 +155,7 @@ func moods(random *rand.Rand) []mood {
 
 // guilty is in the labels of the one series that a strict receiver refuses, and
 // every request with it, as Prometheus does under 1.0.
-const guilty = `id="7"`
+const guilty = `id="o0007"`
 
 func strict(all []receiver.Series) int {
 	for _, s := range all {
@@ -238,6 +238,7 @@ func (b *books) check(t *testing.T, a *agent) map[string]float64 {
 // many of it as are missing are counted as rejected or unconfirmed.
 func (b *books) compare(t *testing.T, l *ledger) {
 	t.Helper()
+	l.mustHave(t, guilty)
 	received := b.receiver.Samples(t, everything)
 	innocent := &ledger{samples: maps.Clone(l.samples)}
 	missing := 0

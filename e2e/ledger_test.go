@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,18 @@ func (l *ledger) close(t testing.TB) {
 	if l.count != l.totals.Samples {
 		t.Fatalf("the log counts %d samples, its frames hold %d", l.totals.Samples, l.count)
 	}
+}
+
+// mustHave ends a test of a series that there is not. The mark is in its
+// labels.
+func (l *ledger) mustHave(t testing.TB, mark string) {
+	t.Helper()
+	for series := range l.samples {
+		if strings.Contains(series, mark) {
+			return
+		}
+	}
+	t.Fatalf("no series of the log has %s", mark)
 }
 
 func (l *ledger) read(r *wal.Reader) error {
