@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sql2metrics/e2e/receiver"
+	"sql2metrics/e2e/servers"
 )
 
 // jobsConfig reads jobs from an API. It takes the endpoints, the API's address
@@ -46,13 +47,14 @@ collectors:
 // first job has done grows with each answer.
 type jobs struct {
 	address string
+	port    net.Listener
 	server  *http.Server
 	ended   chan struct{}
 	done    atomic.Int64
 }
 
 func startJobs(t *testing.T) *jobs {
-	j := &jobs{address: receiver.HoldPort(t)}
+	j := &jobs{address: servers.HoldPort(t)}
 	j.start(t)
 	t.Cleanup(j.stop)
 	return j
@@ -65,7 +67,7 @@ func (j *jobs) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	server, ended := &http.Server{Handler: j}, make(chan struct{})
-	j.server, j.ended = server, ended
+	j.port, j.server, j.ended = l, server, ended
 	go func() {
 		defer close(ended)
 		_ = server.Serve(l)
@@ -73,8 +75,9 @@ func (j *jobs) start(t *testing.T) {
 }
 
 func (j *jobs) stop() {
-	_ = j.server.Close()
+	_ = servers.Unlisten(j.port)
 	<-j.ended
+	_ = j.server.Close()
 }
 
 // ServeHTTP implements [http.Handler].

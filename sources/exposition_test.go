@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 
 	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
 )
 
 func openExposition(t *testing.T, address string, timeout time.Duration) *Exposition {
@@ -159,7 +160,7 @@ func TestExpositionErrors(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := "http://" + NobodyListens(t)
+			address := "http://" + servers.HoldPort(t)
 			var mended atomic.Bool
 			if c.handle != nil {
 				address = serve(t, func(w http.ResponseWriter, r *http.Request) {

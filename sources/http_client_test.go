@@ -20,6 +20,7 @@ import (
 
 	promconfig "github.com/prometheus/common/config"
 
+	"sql2metrics/e2e/servers"
 	"sql2metrics/sources"
 )
 
@@ -186,7 +187,7 @@ func TestExpositionOAuth2(t *testing.T) {
 		"not there": {nil, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			endpoint := "http://" + sources.NobodyListens(t)
+			endpoint := "http://" + servers.HoldPort(t)
 			if c.endpoint != nil {
 				server := httptest.NewServer(c.endpoint)
 				defer server.Close()
@@ -258,7 +259,7 @@ func TestExpositionThroughProxy(t *testing.T) {
 		_, _ = io.Copy(from, to)
 	}))
 	defer proxy.Close()
-	gone := sources.NobodyListens(t)
+	gone := servers.HoldPort(t)
 	login := func(address, password string) *url.URL {
 		u, err := url.Parse(address)
 		if err != nil {

@@ -2,9 +2,7 @@ package sources_test
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"sql2metrics/config"
+	"sql2metrics/e2e/servers"
 )
 
 // api is an HTTP server that holds a table and answers with JSON. Tests may
@@ -24,6 +23,7 @@ type api struct {
 	address string
 
 	mu     sync.Mutex
+	port   net.Listener
 	server *http.Server
 	done   chan struct{}
 	conns  map[net.Conn]bool
@@ -36,15 +36,10 @@ type api struct {
 
 func startAPI(t testing.TB) *api {
 	t.Helper()
-	a := &api{conns: map[net.Conn]bool{}, arrays: map[string][]byte{}, kept: []string{"1", "2"}}
-	// While the server is stopped nobody else may get its port, so that it is none
-	// of those that the system hands out.
-	err := errors.New("no port was tried")
-	for tries := 0; err != nil && tries < 100; tries++ {
-		a.address = fmt.Sprintf("127.0.0.1:%d", 10000+rand.N(22000))
-		err = a.start()
+	a := &api{
+		address: servers.HoldPort(t), conns: map[net.Conn]bool{}, arrays: map[string][]byte{}, kept: []string{"1", "2"},
 	}
-	if err != nil {
+	if err := a.start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = a.kill() })
@@ -58,7 +53,7 @@ func (a *api) start() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.address = l.Addr().String()
+	a.port = l
 	a.done = make(chan struct{})
 	a.server = &http.Server{Handler: a, ConnState: a.count}
 	go func(s *http.Server, done chan struct{}) {
@@ -71,11 +66,11 @@ func (a *api) start() error {
 // kill ends every connection at once.
 func (a *api) kill() error {
 	a.mu.Lock()
-	server, done := a.server, a.done
+	port, server, done := a.port, a.server, a.done
 	a.mu.Unlock()
-	err := server.Close()
+	_ = servers.Unlisten(port)
 	<-done
-	return err
+	return server.Close()
 }
 
 func (a *api) pause() error {

@@ -146,7 +146,7 @@ func TestPostgresLogsNothingItReturns(t *testing.T) {
 		t.Errorf("a dead connection is logged as %q", got)
 	}
 	lines.Reset()
-	_ = p.Close()
+	_ = servers.Unlisten(p)
 	p.cut()
 	if err := s.Query(t.Context(), query("SELECT 1"), ignore); !errors.As(err, new(*sources.ConnectError)) {
 		t.Errorf("error is %v", err)

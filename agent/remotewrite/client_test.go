@@ -14,7 +14,7 @@ import (
 	promconfig "github.com/prometheus/common/config"
 
 	"sql2metrics/config"
-	"sql2metrics/e2e/receiver"
+	"sql2metrics/e2e/servers"
 	"sql2metrics/wal"
 )
 
@@ -140,7 +140,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 func TestSecretsStaySecret(t *testing.T) {
 	secret := config.NewSecret("geheim")
 	for name, change := range map[string]func(e *config.RemoteWrite){
-		"connection refused": func(e *config.RemoteWrite) { e.URL.Host = receiver.HoldPort(t) },
+		"connection refused": func(e *config.RemoteWrite) { e.URL.Host = servers.HoldPort(t) },
 		"no such host":       func(e *config.RemoteWrite) { e.URL.Host = "receiver.invalid" },
 		"error":              func(*config.RemoteWrite) {},
 	} {

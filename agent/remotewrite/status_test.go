@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
 
-	"sql2metrics/e2e/receiver"
+	"sql2metrics/e2e/servers"
 	"sql2metrics/wal"
 )
 
@@ -74,7 +74,7 @@ func TestStates(t *testing.T) {
 // TestStatusKeepsTheAddressSecret has an endpoint that cannot be reached.
 func TestStatusKeepsTheAddressSecret(t *testing.T) {
 	j, _, o := backlog(t)
-	o.Endpoint.URL.Host = receiver.HoldPort(t)
+	o.Endpoint.URL.Host = servers.HoldPort(t)
 	o.Endpoint.URL.RawQuery, o.Endpoint.URL.Path = "token=s3cret", "/s3cret/push"
 	s := newShip(t, o)
 	j.appendDue(1)

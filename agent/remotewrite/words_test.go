@@ -11,7 +11,7 @@ import (
 
 	promconfig "github.com/prometheus/common/config"
 
-	"sql2metrics/e2e/receiver"
+	"sql2metrics/e2e/servers"
 )
 
 func TestPrintable(t *testing.T) {
@@ -72,7 +72,7 @@ func TestTokenEndpoint(t *testing.T) {
 			defer login.Close()
 			address := login.Listener.Addr().String()
 			if c.answer == nil {
-				address = receiver.HoldPort(t)
+				address = servers.HoldPort(t)
 			}
 			j, _, o := backlog(t)
 			o.Endpoint.MaxBlock = time.Minute

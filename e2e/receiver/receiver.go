@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb"
+
+	"sql2metrics/e2e/servers"
 )
 
 // Message names a protobuf message of remote write.
@@ -47,6 +49,7 @@ type Receiver struct {
 	parser parser.Parser
 	addr   string
 	server *http.Server // nil while it refuses connections
+	port   net.Listener // of server
 	served chan struct{}
 	hurry  context.CancelFunc // ends the waits of slow requests
 	store  http.Handler
@@ -85,7 +88,7 @@ func Start(tb testing.TB, o Options) *Receiver {
 			EnableNegativeOffset: true,
 			Parser:               p,
 		}),
-		addr:      HoldPort(tb),
+		addr:      servers.HoldPort(tb),
 		behaviour: Up,
 	}
 	r.store = r.record(remote.NewWriteHandler(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), db, o.Accept, false, false, false))
@@ -121,6 +124,7 @@ func (r *Receiver) Listen(tb testing.TB) {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	r.served = make(chan struct{})
+	r.port = l
 	go func(s *http.Server, served chan struct{}) {
 		defer close(served)
 		_ = s.Serve(l)
@@ -135,11 +139,12 @@ func (r *Receiver) Refuse() {
 		return
 	}
 	r.hurry()
+	_ = servers.Unlisten(r.port)
+	<-r.served
 	grace, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = r.server.Shutdown(grace) // it waits for connections without a request, too
 	_ = r.server.Close()
-	<-r.served
 	r.storing.Lock() // Close waits for no handler
 	defer r.storing.Unlock()
 	r.server = nil

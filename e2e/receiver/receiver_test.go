@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"syscall"
 	"testing"
@@ -144,33 +143,6 @@ func TestRefuseWhileSlow(t *testing.T) {
 	}
 	if got := len(r.Samples(t, "orders")); got != 0 {
 		t.Errorf("stored %d series, want none", got)
-	}
-}
-
-// TestHoldPort lets others ask for free ports while one is held, with and
-// without a listener.
-func TestHoldPort(t *testing.T) {
-	address := receiver.HoldPort(t)
-	for range 3 {
-		if c, err := net.Dial("tcp", address); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Fatalf("connect to a port that is held: got %v, %v, want connection refused", c, err)
-		}
-		for range 2 {
-			if other := receiver.HoldPort(t); other == address {
-				t.Fatalf("%s is given to two", address)
-			}
-		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(c.Close(), l.Close()); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -1,10 +1,13 @@
-package receiver
+package servers
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // HoldPort takes a free port of the loopback interface until the test ends, and
@@ -19,6 +22,26 @@ func HoldPort(tb testing.TB) (address string) {
 	}
 	tb.Cleanup(func() { _ = syscall.Close(fd) })
 	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// Unlisten closes a listener of the test's own and returns when whoever
+// connects is refused and the address may be listened at again. After a plain
+// Close neither is sure where tests start programs: a child has all of our
+// sockets until it has executed its program, and connections come in meanwhile.
+func Unlisten(l net.Listener) error {
+	err := l.Close()
+	for deadline := time.Now().Add(startWait); ; time.Sleep(time.Millisecond) {
+		c, dialErr := net.Dial("tcp", l.Addr().String())
+		switch {
+		case errors.Is(dialErr, syscall.ECONNREFUSED):
+			return err
+		case dialErr == nil:
+			_ = c.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("listeners of %s are left: %w", l.Addr(), errors.Join(err, dialErr))
+		}
+	}
 }
 
 // bindPort binds a socket with SO_REUSEADDR, as the listeners of package net
