@@ -204,18 +204,7 @@ type narrow struct {
 func (p *narrow) serve(client net.Conn) {
 	p.places <- struct{}{}
 	defer func() { <-p.places }()
-	server, err := net.Dial("tcp", p.target)
-	if err != nil {
-		return
-	}
-	var work sync.WaitGroup
-	work.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	})
-	_, _ = io.Copy(client, server)
-	_ = client.Close()
-	work.Wait()
+	relay(client, p.target, io.Discard)
 }
 
 // The cap on connections holds over all databases together.

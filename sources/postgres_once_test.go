@@ -3,7 +3,6 @@ package sources_test
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -24,20 +23,7 @@ type tapped struct {
 	said bytes.Buffer
 }
 
-func (p *tapped) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
-	if err != nil {
-		return
-	}
-	var work sync.WaitGroup
-	work.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	})
-	_, _ = io.Copy(client, io.TeeReader(server, p))
-	_ = client.Close()
-	work.Wait()
-}
+func (p *tapped) serve(client net.Conn) { relay(client, p.target, p) }
 
 // Write implements io.Writer.
 func (p *tapped) Write(b []byte) (int, error) {

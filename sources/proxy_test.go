@@ -180,3 +180,20 @@ func wantOneRoundTrip(t *testing.T, c config.Source, target string, statements m
 		})
 	}
 }
+
+// relay passes on what goes to and from a server, of which said gets what the
+// server says, until both sides have ended.
+func relay(client net.Conn, target string, said io.Writer) {
+	server, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	})
+	_, _ = io.Copy(client, io.TeeReader(server, said))
+	_ = client.Close()
+	asking.Wait()
+}
